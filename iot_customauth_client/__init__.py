@@ -1,0 +1,112 @@
+"""Connect Python devices to AWS IoT Core with custom authentication.
+
+The names below are loaded when they are first used, so that `import iot_customauth_client.authorizer`, inside a
+Lambda function, loads nothing of the client.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .builder import ConnectionBuilder as ConnectionBuilder
+    from .clock import Clock as Clock
+    from .clock import ManualClock as ManualClock
+    from .connection import Connection as Connection
+    from .connection import connect as connect
+    from .credentials import Credentials as Credentials
+    from .errors import AuthenticationRefused as AuthenticationRefused
+    from .errors import ClientIdTakenOver as ClientIdTakenOver
+    from .errors import ClosedBeforeConnack as ClosedBeforeConnack
+    from .errors import ConfigurationError as ConfigurationError
+    from .errors import ConnectError as ConnectError
+    from .errors import ConnectionClosed as ConnectionClosed
+    from .errors import ConnectTimeout as ConnectTimeout
+    from .errors import CredentialsExpired as CredentialsExpired
+    from .errors import CredentialsRejected as CredentialsRejected
+    from .errors import CredentialsUnavailable as CredentialsUnavailable
+    from .errors import CustomAuthError as CustomAuthError
+    from .errors import EndpointUnreachable as EndpointUnreachable
+    from .errors import InvalidTopic as InvalidTopic
+    from .errors import MessageExpired as MessageExpired
+    from .errors import NotConnected as NotConnected
+    from .errors import NotSupported as NotSupported
+    from .errors import OperationError as OperationError
+    from .errors import OperationTimeout as OperationTimeout
+    from .errors import OutboxFull as OutboxFull
+    from .errors import PayloadTooLarge as PayloadTooLarge
+    from .errors import PolicyDenied as PolicyDenied
+    from .errors import ProxyRefused as ProxyRefused
+    from .errors import Throttled as Throttled
+    from .errors import TlsFailed as TlsFailed
+    from .futures import PublishFuture as PublishFuture
+    from .messages import CloseReport as CloseReport
+    from .messages import Message as Message
+    from .messages import PublishResult as PublishResult
+    from .plan import ConnectPlan as ConnectPlan
+    from .runtime import close_all as close_all
+    from .settings import ConnectionSettings as ConnectionSettings
+    from .state import State as State
+    from .state import StateChange as StateChange
+    from .subscription import Subscription as Subscription
+    from .will import Will as Will
+
+__version__: Final = "0.1.0"
+
+_HOMES: Final = {
+    "builder": ("ConnectionBuilder",),
+    "clock": ("Clock", "ManualClock"),
+    "connection": ("Connection", "connect"),
+    "credentials": ("Credentials",),
+    "errors": (
+        "AuthenticationRefused",
+        "ClientIdTakenOver",
+        "ClosedBeforeConnack",
+        "ConfigurationError",
+        "ConnectError",
+        "ConnectTimeout",
+        "ConnectionClosed",
+        "CredentialsExpired",
+        "CredentialsRejected",
+        "CredentialsUnavailable",
+        "CustomAuthError",
+        "EndpointUnreachable",
+        "InvalidTopic",
+        "MessageExpired",
+        "NotConnected",
+        "NotSupported",
+        "OperationError",
+        "OperationTimeout",
+        "OutboxFull",
+        "PayloadTooLarge",
+        "PolicyDenied",
+        "ProxyRefused",
+        "Throttled",
+        "TlsFailed",
+    ),
+    "futures": ("PublishFuture",),
+    "messages": ("CloseReport", "Message", "PublishResult"),
+    "plan": ("ConnectPlan",),
+    "runtime": ("close_all",),
+    "settings": ("ConnectionSettings",),
+    "state": ("State", "StateChange"),
+    "subscription": ("Subscription",),
+    "will": ("Will",),
+}
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # a test keeps it equal to the imports above
+
+
+def __getattr__(name: str) -> object:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value  # next time without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

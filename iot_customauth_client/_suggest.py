@@ -1,0 +1,21 @@
+"""The nearest known name for a misspelt one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name among `known` that `name` was probably meant to be, or `None`."""
+    import difflib  # only errors come here
+
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Say in one sentence that `name` is not a known `what`, with the nearest one that is."""
+    known = sorted(known)
+    meant = nearest(name, known)
+    hint = f"did you mean {meant!r}?" if meant else f"known: {', '.join(known)}"
+    return f"unknown {what} {name!r}: {hint}"

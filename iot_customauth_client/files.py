@@ -1,0 +1,78 @@
+"""Settings and secrets in files: one table of a TOML file, and values that stand in files of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigurationError
+
+_SYSTEMD = "$CREDENTIALS_DIRECTORY/"
+
+
+def read_table(file: Path, name: str, *, required: bool = True) -> dict[str, Any]:
+    """Return the table `[name]` of a TOML file, or an empty one if it is not there and not required."""
+    import tomllib
+
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror}", code="file_unreadable") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file} is not UTF-8, as TOML must be", code="file_invalid") from None
+    except tomllib.TOMLDecodeError as error:
+        # TOMLDecodeError names line and column; it does not quote the line.
+        raise ConfigurationError(f"{file} is not TOML: {error}", code="file_invalid") from None
+    table = document.get(name)
+    if table is None and not required:
+        return {}
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{file} has no table [{name}]", code="file_invalid")
+    return table
+
+
+def read_secrets(table: Mapping[str, Any], directory: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Replace each key `NAME_file` by `NAME` with the content of the file, for the names given.
+
+    Paths are relative to `directory`; one trailing newline is dropped; a password stays bytes, the rest is UTF-8.
+    """
+    values = dict(table)
+    for name in names:
+        path = values.pop(f"{name}_file", None)
+        if path is None:
+            continue
+        if name in values:
+            raise ConfigurationError(f"give {name} or {name}_file, not both", code="file_invalid")
+        if not isinstance(path, str):
+            raise ConfigurationError(f"{name}_file must be a path in quotes", code="file_invalid")
+        values[name] = _read_secret(_resolve(path, directory, name), name)
+    return values
+
+
+def _resolve(path: str, directory: Path, name: str) -> Path:
+    if not path.startswith(_SYSTEMD):
+        return directory / Path(path)
+    base = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not base:
+        raise ConfigurationError(
+            f"{name}_file is under $CREDENTIALS_DIRECTORY, which is not set: systemd sets it for a service with "
+            "LoadCredential=",
+            code="file_unreadable",
+        )
+    return Path(base) / path.removeprefix(_SYSTEMD)
+
+
+def _read_secret(file: Path, name: str) -> str | bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {name}_file {file}: {error.strerror}", code="file_unreadable") from None
+    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    if name == "password":
+        return content
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{name}_file {file} is not UTF-8", code="file_invalid") from None

@@ -1,0 +1,131 @@
+"""What arrives, and what becomes of what was sent: the values that both faces hand to their users."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class Receipt:
+    """The one acknowledgement owed for a received packet by all subscriptions that it was handed to.
+
+    It is sent when the last of them has settled. `acknowledge` is what sends it; it says whether it could.
+    """
+
+    __slots__ = ("_acknowledge", "_lock", "_owed")
+
+    def __init__(self, acknowledge: Callable[[], bool], owed: int) -> None:
+        self._acknowledge = acknowledge
+        self._owed = owed
+        self._lock = threading.Lock()
+
+    def settle(self) -> bool:
+        """Note that one subscription is done with the packet; return whether that could be passed on."""
+        with self._lock:
+            self._owed -= 1
+            if self._owed:
+                return True
+        return self._acknowledge()
+
+
+class Message:
+    """A message that arrived on a subscription.
+
+    `payload` is bytes; `duplicate` says that the service sent it before; the other attributes are MQTT 5 properties,
+    `None` or empty with MQTT 3.1.1: `content_type`, `response_topic`, `correlation_data` (bytes), `user_properties`
+    (pairs, in order), `expiry_seconds` (what is left of the sender's).
+    """
+
+    __slots__ = (
+        "_receipt",
+        "content_type",
+        "correlation_data",
+        "duplicate",
+        "expiry_seconds",
+        "payload",
+        "qos",
+        "response_topic",
+        "retain",
+        "topic",
+        "user_properties",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        duplicate: bool = False,
+        content_type: str | None = None,
+        response_topic: str | None = None,
+        correlation_data: bytes | None = None,
+        user_properties: tuple[tuple[str, str], ...] = (),
+        expiry_seconds: int | None = None,
+        receipt: Receipt | None = None,
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.duplicate = duplicate
+        self.content_type = content_type
+        self.response_topic = response_topic
+        self.correlation_data = correlation_data
+        self.user_properties = user_properties
+        self.expiry_seconds = expiry_seconds
+        self._receipt = receipt
+
+    def handed_over(self, receipt: Receipt | None) -> Message:
+        """Return the same message for one subscription, with its share of the acknowledgement."""
+        twin = Message.__new__(Message)
+        for name in Message.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin._receipt = receipt
+        return twin
+
+    def text(self) -> str:
+        """Return the payload as text. Raises `UnicodeDecodeError` if it is not UTF-8."""
+        return self.payload.decode()
+
+    def json(self) -> Any:
+        """Return the payload read as JSON. Raises `ValueError` if it is not JSON."""
+        return json.loads(self.payload)
+
+    def ack(self) -> bool:
+        """Acknowledge a QoS 1 message of a subscription with `ack="manual"`; harmless a second time.
+
+        Returns `False` if it could not be sent since the connection it came by is gone: the service will send the
+        message again. Messages that need none (QoS 0, and MQTT 3.1.1, where awscrt answers on arrival) give `True`.
+        """
+        receipt, self._receipt = self._receipt, None
+        return receipt is None or receipt.settle()
+
+    def __repr__(self) -> str:
+        return f"Message(topic={self.topic!r}, payload=<{len(self.payload)} bytes>, qos={self.qos})"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishResult:
+    """What became of one publish.
+
+    `reason_code` is that of the PUBACK (0; 16: nobody is subscribed), `None` for QoS 0 and MQTT 3.1.1; `attempts`,
+    how often it was sent; `queued_seconds`, from acceptance to sending; `elapsed_seconds`, from acceptance to the end.
+    """
+
+    reason_code: int | None
+    attempts: int
+    queued_seconds: float
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReport:
+    """What `close()` left behind: messages not acknowledged, and how many of them are kept for a later process."""
+
+    unacknowledged: int
+    kept: int

@@ -1,0 +1,184 @@
+"""Where and how to connect: everything but the credentials, checked before anything is dialled.
+
+`ConnectionSettings` is a frozen value. It never reads the environment by itself; `ConnectionSettings.load` does, and
+says where each value came from when one is wrong. Unknown names are refused with the nearest known one, so that a
+typing mistake cannot leave a default in force.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self, TypedDict
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+
+from ._suggest import unknown
+from ._validation import refuse
+from .errors import ConfigurationError
+from .limits import ALPN_MQTT, MAX_CLIENT_ID_BYTES, MAX_SESSION_EXPIRY_SECONDS, SERVICE_PORT
+from .will import Will
+
+_LABEL = re.compile(r"(?!-)[a-zA-Z0-9_-]{1,63}(?<!-)")
+
+
+class SettingsDict(TypedDict, total=False):
+    """The fields of `ConnectionSettings` but `endpoint` and `client_id`, as keyword arguments of `connect(...)`.
+
+    A test keeps the two equal.
+    """
+
+    port: int
+    protocol: Literal["mqtt5", "mqtt311"]
+    alpn: str | None
+    ca_file: Path | str | None
+    keep_alive_seconds: int
+    session_expiry_seconds: int
+    will: Will | None
+    http_proxy: SecretStr | str | None
+    connect_timeout_seconds: float
+    tcp_keep_alive_seconds: int | None
+    send_sdk_metrics: bool
+
+
+class ConnectionSettings(BaseModel):
+    """Where and how to connect.
+
+    - `endpoint`: the host name of the account's data endpoint, `xxxxxxxxxxxx-ats.iot.<region>.amazonaws.com`, or of
+      a custom domain. It is also what is sent as SNI. No scheme, port, path or trailing dot.
+    - `client_id`: 1 to 128 bytes of UTF-8, not beginning with `$`; needed by the time of connecting. The authorizer's
+      policy must allow `iot:Connect` for it, and a second connection with it evicts the first.
+    - `port`: 443; custom authentication is served on no other port of the service.
+    - `protocol`: `"mqtt5"` or `"mqtt311"`. Only MQTT 5 can say *not authorized*.
+    - `alpn`: `"auto"` is `mqtt`, what the service needs; `None` offers no name, a text offers that one.
+    - `ca_file`: PEM file to trust instead of the system's authorities.
+    - `keep_alive_seconds`: 0 to 65,535; the service applies 30 to 1,200 and takes 0 for 1,200.
+    - `session_expiry_seconds`: how long the service keeps session and subscriptions of a client that is gone, 0 to
+      604,800; 0 asks for a clean session. The service keeps 3,600 at most unless the account was given more.
+    - `will`: the last will, or `None`.
+    - `http_proxy`: `http://[user:password@]host:port`, `"env"` to follow `HTTPS_PROXY` and `NO_PROXY`, or `None`.
+    - `connect_timeout_seconds`: for one attempt, from dialling to CONNACK; more than the authorizer's 5 s.
+    - `tcp_keep_alive_seconds`: idle time after which TCP probes the peer, or `None` for none.
+    - `send_sdk_metrics`: let awscrt append its `SDK=...` metrics to the user name that the authorizer sees.
+
+    Raises `ConfigurationError`, which lists everything that is wrong.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True, validate_default=False
+    )
+
+    endpoint: str
+    client_id: str | None = None
+    port: int = Field(default=SERVICE_PORT, ge=1, le=65_535)
+    protocol: Literal["mqtt5", "mqtt311"] = "mqtt5"
+    alpn: str | None = "auto"
+    ca_file: Path | None = None
+    keep_alive_seconds: int = Field(default=60, ge=0, le=65_535)
+    session_expiry_seconds: int = Field(default=3_600, ge=0, le=MAX_SESSION_EXPIRY_SECONDS)
+    will: Will | None = None
+    http_proxy: SecretStr | None = None
+    connect_timeout_seconds: float = Field(default=15.0, gt=0, le=600, allow_inf_nan=False)
+    tcp_keep_alive_seconds: int | None = Field(default=None, ge=1, le=32_767)
+    send_sdk_metrics: bool = False
+
+    def __init__(self, **values: Any) -> None:
+        check_names(values)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise refuse(error, code="settings_invalid") from None
+
+    @classmethod
+    def load(cls, file: str | Path | None = None, **overrides: Any) -> Self:
+        """Read settings from arguments, the environment and a TOML file; the first that gives a value wins.
+
+        Environment: `IOT_CUSTOMAUTH_ENDPOINT`, `IOT_CUSTOMAUTH_CLIENT_ID` and so on, `IOT_CUSTOMAUTH_WILL__TOPIC` for
+        a part. File: the table `[connection]`; `ca_file` is relative to the file. Raises `ConfigurationError`.
+        """
+        from .settings_sources import gather
+
+        check_names(overrides)
+        return cls(**gather(cls, None if file is None else Path(file), overrides))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return new settings with some values changed, checked like all."""
+        check_names(changes)
+        return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
+
+    @property
+    def alpn_name(self) -> str | None:
+        """The ALPN name to offer, or `None`."""
+        return ALPN_MQTT if self.alpn == "auto" else self.alpn
+
+    # -- the rules ----------------------------------------------------------------------------------------------------
+
+    @field_validator("endpoint", mode="after")
+    @classmethod
+    def _check_endpoint(cls, value: str) -> str:
+        host = _host_of(value)
+        if host != value:
+            raise ValueError(f"must be the bare host name: write {host!r}" if host else "must be a host name")
+        return value
+
+    @field_validator("client_id", mode="after")
+    @classmethod
+    def _check_client_id(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_client_id(value)
+        return value
+
+    @field_validator("alpn", mode="after")
+    @classmethod
+    def _check_alpn(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isascii() and 1 <= len(value) <= 255 and ";" not in value):
+            raise ValueError("must be 'auto', None, or one ALPN name of 1 to 255 ASCII characters")
+        return value
+
+    @field_validator("http_proxy", mode="after")
+    @classmethod
+    def _check_http_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            from .proxy import check_proxy
+
+            check_proxy(value.get_secret_value())
+        return value
+
+
+def check_names(values: dict[str, Any]) -> None:
+    """Raise `ConfigurationError` for the first name that is no setting, with the nearest one that is."""
+    for name in values:
+        if name not in ConnectionSettings.model_fields:
+            raise ConfigurationError(unknown("setting", name, ConnectionSettings.model_fields), code="unknown_setting")
+
+
+def _host_of(text: str) -> str:
+    """Return the host name in what somebody wrote for an endpoint; an empty text if there is none."""
+    host = text.strip()
+    host = host.partition("://")[2] or host
+    host = re.split(r"[/?#]", host, maxsplit=1)[0].rpartition("@")[2]
+    if re.fullmatch(r".*:\d*", host):
+        host = host.rpartition(":")[0]
+    host = host.rstrip(".")
+    labels = host.split(".")
+    return host if len(host) <= 253 and all(_LABEL.fullmatch(label) for label in labels) else ""
+
+
+def _check_client_id(value: str) -> None:
+    size = len(value.encode(errors="surrogatepass"))
+    if not value:
+        raise ValueError("is empty: leave it out, or pass 1 to 128 bytes")
+    if size > MAX_CLIENT_ID_BYTES:
+        raise ValueError(f"has {size} bytes, AWS IoT Core allows {MAX_CLIENT_ID_BYTES}")
+    if value.startswith("$"):
+        raise ValueError("begins with '$', which AWS IoT Core keeps for itself")
+    for character in value:
+        if ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F or "\ud800" <= character <= "\udfff":
+            raise ValueError(f"holds U+{ord(character):04X}, a character that MQTT text should not hold")
