@@ -1,0 +1,1 @@
+"""Links: one small protocol over awscrt's two MQTT clients. See `base.py`."""

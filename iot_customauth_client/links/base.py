@@ -1,0 +1,208 @@
+"""What the session asks of a link, and what a link tells the session.
+
+A link wraps one native awscrt client. It makes one attempt when told, reports one end for each attempt, and never
+decides: no retry, no back-off, no queue of its own. What the two native clients do by themselves (MQTT 5: retry for
+ever; 3.1.1: reconnect in silence) is switched off or undone in the link.
+
+::
+
+    idle --attempt()--> attempting --connected()--> up --+
+     ^                      |                            |  end(), abandon(), or the network
+     +------- ended() ------+----------------------------+
+
+A listener is called on the native event-loop thread: it must return at once, and never wait for anything native. All
+callbacks given to awscrt hold weak references, or the objects would never be collected; for the same reason a link
+holds its listener weakly, and is itself held by the runtime only while it dials or ends.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ..messages import Message
+    from ..outbox import Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a kind of link can do.
+
+    - `manual_ack`: a received message can be acknowledged later than on arrival;
+    - `reason_codes`: refusals come with a code instead of a hang-up;
+    - `filters_per_subscribe`: topic filters in one SUBSCRIBE;
+    - `renews_in_place`: new credentials can be used by the same native object.
+    """
+
+    manual_ack: bool
+    reason_codes: bool
+    filters_per_subscribe: int
+    renews_in_place: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """CONNACK said yes. `receive_maximum`: unacknowledged QoS 1 messages the peer takes, `None` if it did not say."""
+
+    session_present: bool
+    receive_maximum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEnd:
+    """How an attempt, or the connection it made, ended.
+
+    `error_name` is awscrt's (`AWS_IO_SOCKET_CLOSED`), `reason_code` and `reason_string` come from CONNACK or
+    DISCONNECT, `by_us` tells that `end()` or `abandon()` asked for it, `was_connected` that CONNACK had come.
+    """
+
+    was_connected: bool
+    by_us: bool = False
+    error: BaseException | None = None
+    error_name: str | None = None
+    reason_code: int | None = None
+    reason_string: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRequest:
+    """One topic filter to subscribe to."""
+
+    topic_filter: str
+    qos: int
+
+
+class LinkListener(Protocol):
+    """Who is told what happens on a link. Called on the native thread."""
+
+    def link_connected(self, link: Link, accepted: Accepted) -> None:
+        """CONNACK came and was good."""
+        ...
+
+    def link_ended(self, link: Link, end: LinkEnd) -> None:
+        """The attempt, or the connection, is over; the link is idle again."""
+        ...
+
+    def link_received(self, link: Link, /, message: Message, acknowledge: Callable[[], bool] | None) -> None:
+        """A message arrived. `acknowledge`, if any, is to be called once, later, from any thread."""
+        ...
+
+
+PublishDone = Callable[["Outgoing", "PublishOutcome"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOutcome:
+    """The end of one publish on a link: a reason code (`None` where there is none), or an error.
+
+    `gone` marks errors that mean "the connection went away": they say nothing about the message.
+    """
+
+    reason_code: int | None = None
+    error: BaseException | None = None
+    gone: bool = False
+
+
+class Link(Protocol):
+    """One native client. All methods return at once and may be called from any thread."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this kind of link can do."""
+        ...
+
+    @property
+    def native(self) -> Any:
+        """The awscrt object: `mqtt5.Client` or `mqtt.Connection`."""
+        ...
+
+    def attempt(self) -> None:
+        """Make one attempt to connect. Only when idle."""
+        ...
+
+    def end(self) -> None:
+        """Say DISCONNECT and close; `link_ended` follows."""
+        ...
+
+    def abandon(self) -> None:
+        """Report nothing from now on; end the native object whenever it lets itself be ended."""
+        ...
+
+    def publish(self, entry: Outgoing, done: PublishDone) -> PublishOutcome | None:
+        """Send one message; `done` follows, unless an outcome is returned: then nothing was sent.
+
+        Calls must not overlap.
+        """
+        ...
+
+    def subscribe(
+        self, requests: Sequence[FilterRequest], done: Callable[[Sequence[int] | None, BaseException | None], None]
+    ) -> None:
+        """Send one SUBSCRIBE; `done` gets one reason code per request (0, 1, or 128 and above), or an error."""
+        ...
+
+    def unsubscribe(self, topic_filter: str, done: Callable[[], None]) -> None:
+        """Send one UNSUBSCRIBE; `done` follows however it ended."""
+        ...
+
+
+# -- what both links need ---------------------------------------------------------------------------------------------
+
+_LEADING_CODE = re.compile(r"^\s*\d+ \((AWS_\w+)\)")
+
+GONE = frozenset(
+    {
+        "AWS_ERROR_MQTT5_USER_REQUESTED_STOP",
+        "AWS_ERROR_MQTT5_CLIENT_TERMINATED",
+        "AWS_ERROR_MQTT5_OPERATION_FAILED_DUE_TO_OFFLINE_QUEUE_POLICY",
+        "AWS_ERROR_MQTT_CONNECTION_SHUTDOWN",
+        "AWS_ERROR_MQTT_CONNECTION_DESTROYED",
+        "AWS_ERROR_MQTT_CONNECTION_DISCONNECTING",
+        "AWS_ERROR_MQTT_CANCELLED_FOR_CLEAN_SESSION",
+        "AWS_ERROR_MQTT_NOT_CONNECTED",
+        "AWS_ERROR_MQTT_UNEXPECTED_HANGUP",
+        "AWS_IO_SOCKET_CLOSED",
+    }
+)
+"""awscrt's errors of an operation that only say that the connection is gone."""
+
+
+def native_name(error: BaseException | None) -> str | None:
+    """Return awscrt's name for an error; its validation errors carry it in the text of a RuntimeError only."""
+    if error is None:
+        return None
+    name = getattr(error, "name", None)
+    if isinstance(name, str):
+        return name
+    found = _LEADING_CODE.match(str(error))
+    return found.group(1) if found else None
+
+
+def is_gone(error: BaseException | None) -> bool:
+    """Tell whether an error of an operation only says that the connection is gone."""
+    return native_name(error) in GONE
+
+
+def publish_failure(error: BaseException) -> PublishOutcome:
+    """Return the outcome for an error that awscrt raised for one publish."""
+    return PublishOutcome(error=error, gone=is_gone(error))
+
+
+def nobody() -> None:
+    """Stand in for a listener that is no longer told anything."""
+
+
+def weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a callback with one argument that calls a bound method while its object lives."""
+    reference = weakref.WeakMethod(method)
+
+    def call(data: Any) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(data)
+
+    return call

@@ -1,0 +1,200 @@
+"""The MQTT 3.1.1 link, over `awscrt.mqtt.Connection`.
+
+awscrt's 3.1.1 client makes one first attempt, cannot cancel it, throws the CONNACK code away, and after a lost
+connection reconnects by itself without a word. Here a lost connection is ended with `disconnect()` at once, and the
+next attempt begins when that is through (awscrt waits for its back-off timer, 1 s). Messages are acknowledged on
+arrival: this client has no other way.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from awscrt import mqtt
+
+from ..messages import Message
+from .base import (
+    Accepted,
+    Capabilities,
+    FilterRequest,
+    LinkEnd,
+    LinkListener,
+    PublishDone,
+    PublishOutcome,
+    native_name,
+    nobody,
+    publish_failure,
+)
+
+if TYPE_CHECKING:
+    from ..builder import ConnectionBuilder
+    from ..outbox import Outgoing
+    from ..runtime import Runtime
+
+_CAPABILITIES = Capabilities(manual_ack=False, reason_codes=False, filters_per_subscribe=1, renews_in_place=True)
+_REFUSED = 0x80
+_QOS = (mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE)
+
+
+class Mqtt311Link:
+    """See `base.Link`."""
+
+    def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._listener: Callable[[], LinkListener | None] = weakref.ref(listener)
+        self._connected = False
+        self._ending = False
+        self._disconnecting: Any = None
+        me = weakref.ref(self)
+
+        def interrupted(error: BaseException, **_: object) -> None:
+            link = me()
+            if link is not None:
+                link._on_interrupted(error)
+
+        def resumed(**_: object) -> None:
+            link = me()
+            if link is not None:
+                link._hang_up()
+
+        def received(topic: str, payload: bytes, dup: bool, qos: int, retain: bool, **_: object) -> None:
+            link = me()
+            if link is not None:
+                link._on_message(topic, payload, dup, int(qos), retain)
+
+        self._connection = builder.mqtt311(on_connection_interrupted=interrupted, on_connection_resumed=resumed)
+        self._connection.on_message(received)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this kind of link can do."""
+        return _CAPABILITIES
+
+    @property
+    def native(self) -> mqtt.Connection:
+        """The awscrt connection."""
+        return self._connection
+
+    def attempt(self) -> None:
+        """Make one attempt to connect, after a disconnect that is still going on."""
+        self._connected, self._ending = False, False
+        self._runtime.keep(self)
+        if self._disconnecting is not None:
+            self._disconnecting.add_done_callback(lambda _: self._dial())
+        else:
+            self._dial()
+
+    def _dial(self) -> None:
+        self._disconnecting = None
+        self._connection.connect().add_done_callback(self._on_connect)
+
+    def end(self) -> None:
+        """Say DISCONNECT and close. An attempt that has not ended yet ends first: awscrt cannot cancel it."""
+        self._ending = True
+        if self._connected:
+            self._hang_up()
+
+    def abandon(self) -> None:
+        """Report nothing from now on; a late success is closed unseen."""
+        self._listener = nobody
+        self.end()
+
+    # -- operations ---------------------------------------------------------------------------------------------------
+
+    def publish(self, entry: Outgoing, done: PublishDone) -> PublishOutcome | None:
+        """Send one message."""
+        try:
+            future, _ = self._connection.publish(entry.topic, entry.payload, _QOS[entry.qos], entry.retain)
+        except (RuntimeError, TypeError, ValueError) as error:
+            return publish_failure(error)
+        future.add_done_callback(partial(_published, entry, done))
+        return None
+
+    def subscribe(
+        self, requests: Sequence[FilterRequest], done: Callable[[Sequence[int] | None, BaseException | None], None]
+    ) -> None:
+        """Send one SUBSCRIBE with the one filter that awscrt takes."""
+        (request,) = requests
+        try:
+            future, _ = self._connection.subscribe(request.topic_filter, _QOS[request.qos])
+        except (RuntimeError, TypeError, ValueError) as error:
+            done(None, error)
+            return
+        future.add_done_callback(partial(_subscribed, done))
+
+    def unsubscribe(self, topic_filter: str, done: Callable[[], None]) -> None:
+        """Send one UNSUBSCRIBE."""
+        try:
+            future, _ = self._connection.unsubscribe(topic_filter)
+        except (RuntimeError, TypeError, ValueError):
+            done()
+            return
+        future.add_done_callback(lambda _: done())
+
+    # -- what awscrt tells (event-loop thread) ------------------------------------------------------------------------
+
+    def _on_connect(self, future: Any) -> None:
+        error = future.exception()
+        listener = self._listener()
+        if error is not None:
+            self._runtime.release(self)
+            if listener is not None:
+                listener.link_ended(self, _end_of(error, was_connected=False, by_us=self._ending))
+            return
+        self._connected = True
+        if listener is None or self._ending:
+            self._hang_up()
+            return
+        self._runtime.release(self)
+        listener.link_connected(self, Accepted(session_present=bool(future.result()["session_present"])))
+
+    def _on_interrupted(self, error: BaseException) -> None:
+        was_connected, self._connected = self._connected, False
+        if not was_connected:
+            return
+        # Before the report: whoever hears of the end may make the next attempt, which must come after this.
+        self._runtime.keep(self)
+        self._disconnecting = self._connection.disconnect()
+        self._disconnecting.add_done_callback(lambda _: self._runtime.release(self))
+        listener = self._listener()
+        if listener is not None:
+            listener.link_ended(self, _end_of(error, was_connected=True, by_us=self._ending))
+
+    def _hang_up(self) -> None:
+        self._runtime.keep(self)
+        self._connection.disconnect().add_done_callback(self._on_disconnected)
+
+    def _on_disconnected(self, future: Any) -> None:
+        was_connected, self._connected = self._connected, False
+        self._runtime.release(self)
+        listener = self._listener()
+        if listener is not None and was_connected:
+            listener.link_ended(self, _end_of(future.exception(), was_connected=True, by_us=self._ending))
+
+    def _on_message(self, topic: str, payload: bytes, duplicate: bool, qos: int, retain: bool) -> None:
+        listener = self._listener()
+        if listener is not None:
+            message = Message(topic, bytes(payload), qos=qos, retain=retain, duplicate=duplicate)
+            listener.link_received(self, message, None)
+
+
+def _end_of(error: BaseException | None, *, was_connected: bool, by_us: bool) -> LinkEnd:
+    return LinkEnd(was_connected=was_connected, by_us=by_us, error=error, error_name=native_name(error))
+
+
+def _published(entry: Outgoing, done: PublishDone, future: Any) -> None:
+    error = future.exception()
+    done(entry, PublishOutcome() if error is None else publish_failure(error))
+
+
+def _subscribed(done: Callable[[Sequence[int] | None, BaseException | None], None], future: Any) -> None:
+    error = future.exception()
+    if error is None:
+        done([int(future.result()["qos"])], None)
+    elif isinstance(error, mqtt.SubscribeError):
+        done([_REFUSED], None)
+    else:
+        done(None, error)

@@ -1,0 +1,234 @@
+"""The MQTT 5 link, over `awscrt.mqtt5.Client`.
+
+awscrt would retry for ever, also after *not authorized*. Here it gets one attempt: after a failure or a disconnection
+the client is stopped, and the end is reported once it has stopped; should a second attempt begin before that, it is
+vetoed, by stopping the client inside the event that announces it.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from awscrt import mqtt5
+
+from ..limits import MAX_FILTERS_PER_SUBSCRIBE
+from ..messages import Message
+from .base import (
+    Accepted,
+    Capabilities,
+    FilterRequest,
+    LinkEnd,
+    LinkListener,
+    PublishDone,
+    PublishOutcome,
+    native_name,
+    nobody,
+    publish_failure,
+    weakly,
+)
+
+if TYPE_CHECKING:
+    from ..builder import ConnectionBuilder
+    from ..outbox import Outgoing
+    from ..runtime import Runtime
+
+_CAPABILITIES = Capabilities(
+    manual_ack=True,
+    reason_codes=True,
+    filters_per_subscribe=MAX_FILTERS_PER_SUBSCRIBE,
+    renews_in_place=False,
+)
+_QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
+
+
+class Mqtt5Link:
+    """See `base.Link`."""
+
+    def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._listener: Callable[[], LinkListener | None] = weakref.ref(listener)
+        self._lock = threading.Lock()
+        self._attempting = False
+        self._connected = False
+        self._ending = False
+        self._end: LinkEnd | None = None
+        self._client = builder.mqtt5(
+            on_lifecycle_event_attempting_connect_fn=weakly(self._on_attempting),
+            on_lifecycle_event_connection_success_fn=weakly(self._on_success),
+            on_lifecycle_event_connection_failure_fn=weakly(self._on_failure),
+            on_lifecycle_event_disconnection_fn=weakly(self._on_disconnection),
+            on_lifecycle_event_stopped_fn=weakly(self._on_stopped),
+            on_publish_callback_fn=weakly(self._on_publish),
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this kind of link can do."""
+        return _CAPABILITIES
+
+    @property
+    def native(self) -> mqtt5.Client:
+        """The awscrt client."""
+        return self._client
+
+    def attempt(self) -> None:
+        """Make one attempt to connect."""
+        with self._lock:
+            self._attempting, self._connected, self._ending, self._end = True, False, False, None
+        # Held while it dials: whoever made it may be gone before awscrt can let go of it.
+        self._runtime.keep(self)
+        self._client.start()
+
+    def end(self) -> None:
+        """Say DISCONNECT and close."""
+        self._ending = True
+        self._runtime.keep(self)
+        self._client.stop(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION))
+
+    def abandon(self) -> None:
+        """Report nothing from now on, and stop."""
+        self._listener = nobody
+        self.end()
+
+    # -- operations ---------------------------------------------------------------------------------------------------
+
+    def publish(self, entry: Outgoing, done: PublishDone) -> PublishOutcome | None:
+        """Send one message."""
+        packet = mqtt5.PublishPacket(
+            topic=entry.topic,
+            payload=entry.payload,
+            qos=_QOS[entry.qos],
+            retain=entry.retain,
+            message_expiry_interval_sec=entry.expiry_seconds,
+            content_type=entry.content_type,
+            response_topic=entry.response_topic,
+            correlation_data=entry.correlation_data,
+            user_properties=[mqtt5.UserProperty(*pair) for pair in entry.user_properties] or None,
+        )
+        try:
+            future = self._client.publish(packet)
+        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+            return publish_failure(error)
+        future.add_done_callback(partial(_published, entry, done))
+        return None
+
+    def subscribe(
+        self, requests: Sequence[FilterRequest], done: Callable[[Sequence[int] | None, BaseException | None], None]
+    ) -> None:
+        """Send one SUBSCRIBE."""
+        packet = mqtt5.SubscribePacket(
+            subscriptions=[mqtt5.Subscription(topic_filter=each.topic_filter, qos=_QOS[each.qos]) for each in requests]
+        )
+        try:
+            future = self._client.subscribe(packet)
+        except (RuntimeError, TypeError, ValueError) as error:
+            done(None, error)
+            return
+        future.add_done_callback(partial(_subscribed, done))
+
+    def unsubscribe(self, topic_filter: str, done: Callable[[], None]) -> None:
+        """Send one UNSUBSCRIBE."""
+        try:
+            future = self._client.unsubscribe(mqtt5.UnsubscribePacket(topic_filters=[topic_filter]))
+        except (RuntimeError, TypeError, ValueError):
+            done()
+            return
+        future.add_done_callback(lambda _: done())
+
+    # -- what awscrt tells (event-loop thread) ------------------------------------------------------------------------
+
+    def _on_attempting(self, _: object) -> None:
+        with self._lock:
+            first, self._attempting = self._attempting, False
+        if not first or self._ending:
+            self._client.stop()
+
+    def _on_success(self, data: Any) -> None:
+        listener = self._listener()
+        if listener is None or self._ending:
+            self.end()
+            return
+        self._connected = True
+        self._runtime.release(self)
+        settings = data.negotiated_settings
+        listener.link_connected(
+            self,
+            Accepted(
+                session_present=bool(data.connack_packet.session_present),
+                receive_maximum=None if settings is None else settings.receive_maximum_from_server,
+            ),
+        )
+
+    def _on_failure(self, data: Any) -> None:
+        packet = data.connack_packet
+        self._note_end(data.exception, packet, was_connected=False)
+
+    def _on_disconnection(self, data: Any) -> None:
+        self._note_end(data.exception, data.disconnect_packet, was_connected=self._connected)
+
+    def _note_end(self, error: BaseException | None, packet: Any, *, was_connected: bool) -> None:
+        if self._end is None:
+            self._end = LinkEnd(
+                was_connected=was_connected,
+                by_us=self._ending,
+                error=error,
+                error_name=native_name(error),
+                reason_code=None if packet is None or packet.reason_code is None else int(packet.reason_code),
+                reason_string=None if packet is None else packet.reason_string,
+            )
+        self._client.stop()
+
+    def _on_stopped(self, _: object) -> None:
+        self._runtime.release(self)
+        end = self._end or LinkEnd(was_connected=self._connected, by_us=self._ending)
+        listener = self._listener()
+        if listener is not None:
+            listener.link_ended(self, end)
+
+    def _on_publish(self, data: Any) -> None:
+        listener = self._listener()
+        if listener is None:
+            return
+        packet = data.publish_packet
+        acquire = data.acquire_publish_acknowledgement_control
+        acknowledge = None if acquire is None else partial(self._acknowledge, acquire())
+        properties = packet.user_properties
+        message = Message(
+            packet.topic,
+            packet.payload or b"",
+            qos=int(packet.qos),
+            retain=bool(packet.retain),
+            content_type=packet.content_type,
+            response_topic=packet.response_topic,
+            correlation_data=packet.correlation_data,
+            user_properties=tuple((each.name, each.value) for each in properties) if properties else (),
+            expiry_seconds=packet.message_expiry_interval_sec,
+        )
+        listener.link_received(self, message, acknowledge)
+
+    def _acknowledge(self, handle: Any) -> bool:
+        if not self._connected or self._end is not None:
+            return False  # awscrt would ignore it in silence
+        self._client.invoke_publish_acknowledgement(handle)
+        return True
+
+
+def _published(entry: Outgoing, done: PublishDone, future: Any) -> None:
+    error = future.exception()
+    if error is not None:
+        done(entry, publish_failure(error))
+        return
+    puback = future.result().puback
+    done(entry, PublishOutcome(reason_code=None if puback is None else int(puback.reason_code)))
+
+
+def _subscribed(done: Callable[[Sequence[int] | None, BaseException | None], None], future: Any) -> None:
+    error = future.exception()
+    if error is not None:
+        done(None, error)
+        return
+    done([int(code) for code in future.result().reason_codes], None)

@@ -1,0 +1,287 @@
+"""What was accepted and is not acknowledged yet, and the pump that sends it: fast, and in order.
+
+The idea
+--------
+Publishers append to `_pending` under one short lock. The *pump* moves entries from there to the native client while
+fewer than a window are in flight. It is run by whoever has a reason to: a publisher after accepting, or the
+native thread when half of the window has been acknowledged: so that submissions come in bursts, which is where the
+speed is (one at a time costs a third of it). Three rules keep the order:
+
+1. one pump at a time (`_pumping`); who finds it taken leaves, and the holder looks at `_pending` again afterwards;
+2. *the gate*: the native thread may submit only while nothing that another thread submitted is unacknowledged: its
+   own submissions do not go through the native queue that the others wait in, and would overtake them;
+3. the acknowledgement path takes no lock that publishers hold.
+
+::
+
+    accepted --> pending --pump--> in flight --PUBACK--> settled
+                    |                  |
+                    +--- withdrawn     +--- connection gone: stays, until `fail_all`
+
+The outbox knows neither sockets nor faces: entries tell their `Promise` how they ended.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .errors import CustomAuthError, NotConnected, OutboxFull
+from .limits import MAX_IN_FLIGHT
+from .messages import PublishResult
+
+if TYPE_CHECKING:
+    from .links.base import Link, PublishOutcome
+
+_QUEUED: Final = 0
+_SENT: Final = 1
+_SETTLED: Final = 2
+
+
+class Promise(Protocol):
+    """Who waits for the end of a publish. The first call counts, later ones are without effect."""
+
+    def resolve(self, result: PublishResult) -> None:
+        """It arrived."""
+        ...
+
+    def reject(self, error: CustomAuthError) -> None:
+        """It did not, or nobody can tell."""
+        ...
+
+
+class Outgoing:
+    """One message on its way out; with MQTT 3.1.1 the properties of MQTT 5 are empty."""
+
+    __slots__ = (
+        "accepted_at",
+        "attempts",
+        "content_type",
+        "correlation_data",
+        "cross",
+        "expiry_seconds",
+        "payload",
+        "promise",
+        "qos",
+        "response_topic",
+        "retain",
+        "sent_at",
+        "state",
+        "topic",
+        "user_properties",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        promise: Promise,
+        accepted_at: float,
+        qos: int = 1,
+        retain: bool = False,
+        expiry_seconds: int | None = None,
+        content_type: str | None = None,
+        response_topic: str | None = None,
+        correlation_data: bytes | None = None,
+        user_properties: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.expiry_seconds = expiry_seconds
+        self.content_type = content_type
+        self.response_topic = response_topic
+        self.correlation_data = correlation_data
+        self.user_properties = user_properties
+        self.promise = promise
+        self.accepted_at = accepted_at
+        self.sent_at: float | None = None
+        self.attempts = 0
+        self.state = _QUEUED
+        self.cross = False
+
+
+class MemoryOutbox:
+    """Bounded by messages and bytes; full means `OutboxFull`. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float],
+        failure_of: Callable[[Outgoing, PublishOutcome], CustomAuthError | None],
+        max_messages: int = 10_000,
+        max_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._monotonic = monotonic
+        self._failure_of = failure_of
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._accepting = threading.Lock()
+        self._pumping = threading.Lock()
+        self._settling = threading.Lock()
+        self._settled = threading.Condition(self._settling)
+        self._pending: deque[Outgoing] = deque()
+        self._live: dict[int, Outgoing] = {}
+        self._link: Link | None = None
+        self._ended: Callable[[Outgoing], CustomAuthError] | None = None
+        self._window = MAX_IN_FLIGHT
+        self.failed = 0
+        self._accepted_messages = 0
+        self._accepted_bytes = 0
+        self._settled_messages = 0
+        self._settled_bytes = 0
+        self._sent = 0
+        self._done = 0
+        self._cross_sent = 0
+        self._cross_done = 0
+
+    # -- publishers ---------------------------------------------------------------------------------------------------
+
+    def accept(self, entry: Outgoing) -> None:
+        """Take a message; it is sent as soon as a link is attached and its turn has come.
+
+        QoS 0 is never kept for later: without a link its promise is rejected with `NotConnected`. Raises
+        `OutboxFull`, and after `fail_all` what that gives for the message.
+        """
+        if not entry.qos and self._link is None:
+            entry.promise.reject(NotConnected(f"not connected: a QoS 0 message to {entry.topic!r} is not kept"))
+            return
+        size = len(entry.payload)
+        with self._accepting:
+            if self._ended is not None:
+                raise self._ended(entry)
+            messages = self._accepted_messages - self._settled_messages
+            if messages >= self._max_messages or self._accepted_bytes - self._settled_bytes + size > self._max_bytes:
+                raise OutboxFull(
+                    f"the outbox is full: {messages} messages wait for their acknowledgement "
+                    f"(at most {self._max_messages}, and {self._max_bytes} bytes)",
+                    what_to_do="wait for the futures of earlier messages, or publish less while the network is away",
+                )
+            self._accepted_messages += 1
+            self._accepted_bytes += size
+            self._pending.append(entry)
+        if self._sent - self._done < self._window:
+            self._pump(cross=True)
+
+    def withdraw(self, entry: Outgoing) -> bool:
+        """Take a message back if it was not sent yet, and say whether that was so. Its promise is not told."""
+        with self._pumping:
+            mine = entry.state == _QUEUED and self._finish(entry)
+        self._pump(cross=True)
+        return mine
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages accepted and not settled."""
+        return self._accepted_messages - self._settled_messages
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait until all that was accepted is settled; `False` if `timeout` seconds were not enough."""
+        with self._settled:
+            return self._settled.wait_for(lambda: self.unacknowledged == 0, timeout)
+
+    # -- the session --------------------------------------------------------------------------------------------------
+
+    def attach(self, link: Link, window: int) -> None:
+        """Send over this link from now on, at most `window` unacknowledged."""
+        with self._pumping:
+            self._link = link
+            self._window = window
+            self._sent = self._done = self._cross_sent = self._cross_done = 0
+        self._pump(cross=True)
+
+    def detach(self) -> tuple[Outgoing, ...]:
+        """Send nothing more; return what was sent and not acknowledged, in order."""
+        with self._pumping:
+            self._link = None
+        return tuple(self._live.copy().values())
+
+    def fail_all(self, error_of: Callable[[Outgoing], CustomAuthError]) -> None:
+        """Settle everything with an error: first what was in flight, then what was pending. The outbox is over."""
+        with self._accepting:
+            self._ended = error_of
+        with self._pumping:
+            self._link = None
+            entries = [*self._live.copy().values(), *self._pending]
+            self._pending.clear()
+        for entry in entries:
+            self._live.pop(id(entry), None)
+            if self._finish(entry):
+                self.failed += 1
+                entry.promise.reject(error_of(entry))
+
+    # -- the pump -----------------------------------------------------------------------------------------------------
+
+    def _pump(self, *, cross: bool) -> None:
+        while self._pending and self._sent - self._done < self._window:
+            if not cross and self._cross_sent != self._cross_done:
+                return  # the gate
+            if not self._pumping.acquire(blocking=False):
+                return  # the holder looks at _pending again
+            try:
+                if self._link is None or (not cross and self._cross_sent != self._cross_done):
+                    return
+                self._submit(self._link, cross=cross)
+            finally:
+                self._pumping.release()
+
+    def _submit(self, link: Link, *, cross: bool) -> None:
+        pending, live, window = self._pending, self._live, self._window
+        now = self._monotonic()
+        while pending and self._sent - self._done < window:
+            entry = pending.popleft()
+            if entry.state != _QUEUED:
+                continue  # withdrawn
+            entry.state = _SENT
+            entry.sent_at = now
+            entry.attempts += 1
+            entry.cross = cross
+            live[id(entry)] = entry
+            self._sent += 1
+            self._cross_sent += cross
+            failed = link.publish(entry, self._acknowledged)
+            if failed is not None:
+                self._sent -= 1
+                self._cross_sent -= cross
+                self._settle(entry, failed)
+
+    def _acknowledged(self, entry: Outgoing, outcome: PublishOutcome) -> None:
+        """Take the end of one publish: on the native thread, or at once if it was that quick."""
+        with self._settling:
+            self._done += 1
+            self._cross_done += entry.cross
+        if outcome.gone and entry.qos:
+            return  # stays in _live: the session decides
+        if self._pending and self._sent - self._done <= self._window // 2:
+            self._pump(cross=False)
+        self._settle(entry, outcome)
+
+    def _settle(self, entry: Outgoing, outcome: PublishOutcome) -> None:
+        self._live.pop(id(entry), None)
+        if not self._finish(entry):
+            return
+        failure = self._failure_of(entry, outcome)
+        if failure is not None:
+            entry.promise.reject(failure)
+            return
+        now = self._monotonic()
+        sent_at = entry.sent_at if entry.sent_at is not None else now
+        entry.promise.resolve(
+            PublishResult(outcome.reason_code, entry.attempts, sent_at - entry.accepted_at, now - entry.accepted_at)
+        )
+
+    def _finish(self, entry: Outgoing) -> bool:
+        """Mark an entry as settled; `False` if it was already."""
+        with self._settled:
+            if entry.state == _SETTLED:
+                return False
+            entry.state = _SETTLED
+            self._settled_messages += 1
+            self._settled_bytes += len(entry.payload)
+            if self._settled_messages == self._accepted_messages:
+                self._settled.notify_all()
+            return True

@@ -1,0 +1,37 @@
+"""The states of a connection, as its users see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from .errors import CustomAuthError
+
+
+class State(Enum):
+    """Where a connection stands.
+
+    `CONNECTING`: an attempt is going on. `CONNECTED`: CONNACK was good. `WAITING`: for the next attempt. `CLOSED`: it
+    is over, by `close()` or by an error; there is no way back.
+    """
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    WAITING = "waiting"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """One step from a state to the next.
+
+    `error` is why (`None` if nothing went wrong); `attempt` counts the attempts, from 1; `retry_in_seconds` is the time
+    to the next one, in `WAITING`; `session_present` says, in `CONNECTED`, whether the service had kept the session.
+    """
+
+    state: State
+    previous: State
+    error: CustomAuthError | None = None
+    attempt: int = 0
+    retry_in_seconds: float | None = None
+    session_present: bool | None = None
