@@ -21,7 +21,6 @@ from .carriage import ConnectFields, write_connect
 from .credentials import Credentials
 from .errors import ConfigurationError
 from .limits import MAX_KEEP_ALIVE_SECONDS, MIN_KEEP_ALIVE_SECONDS
-from .plan import ConnectPlan, make_plan
 from .proxy import HttpProxy, find_proxy
 from .runtime import Runtime, runtime
 from .settings import ConnectionSettings
@@ -29,6 +28,8 @@ from .settings import ConnectionSettings
 if TYPE_CHECKING:
     from awscrt import http, io, mqtt
     from awscrt.mqtt5 import Client, ClientOptions, PublishPacket
+
+    from .plan import ConnectPlan
 
 _OWNED: Final = {
     "host_name": "endpoint",
@@ -75,6 +76,8 @@ class ConnectionBuilder:
 
     def explain(self) -> ConnectPlan:
         """Return what will be sent, with secrets hidden; `str()` of it is readable text."""
+        from .plan import make_plan
+
         return make_plan(
             self._settings, self._fields, self.proxy(), mqtt311_keep_alive=self._mqtt311_keep_alive_seconds()
         )

@@ -166,11 +166,8 @@ class Connection:
         deadline = time.monotonic() + timeout
         if drain and self._state is State.CONNECTED:
             self.session_quiet(deadline)
-        self._session.end()
-        left = max(_LAST_MOMENT_SECONDS, deadline - time.monotonic())
-        if not self._wait_for(lambda: self._state is State.CLOSED, left):
-            self._session.abandon()
-            self._wait_for(lambda: self._state is State.CLOSED, _LAST_MOMENT_SECONDS)
+        self.begin_close()
+        self.finish_close(max(_LAST_MOMENT_SECONDS, deadline - time.monotonic()))
         return CloseReport(unacknowledged=self._session.lost, kept=0)
 
     def session_quiet(self, deadline: float) -> None:
@@ -180,9 +177,15 @@ class Connection:
         self._session.outbox.wait_empty(max(0.0, deadline - time.monotonic()))
         quiet.wait(max(0.0, deadline - time.monotonic()))
 
-    def close_at_exit(self, timeout: float) -> None:
-        """Close when the interpreter ends."""
-        self.close(timeout=timeout, drain=False)
+    def begin_close(self) -> None:
+        """Begin to close, without draining; returns at once."""
+        self._session.end()
+
+    def finish_close(self, timeout: float) -> None:
+        """Wait until it is closed, at most `timeout` seconds; then abandon what is left of it."""
+        if not self._wait_for(lambda: self._state is State.CLOSED, timeout):
+            self._session.abandon()
+            self._wait_for(lambda: self._state is State.CLOSED, _LAST_MOMENT_SECONDS if timeout else 0.0)
 
     def closed_error(self, message: str) -> ConnectionClosed:
         """Return a `ConnectionClosed` with the cause of the end, if there is one."""

@@ -126,8 +126,13 @@ class Inbox:
                 acknowledge()
             return
         receipt = None if acknowledge is None else Receipt(acknowledge, len(routes))
+        if len(routes) == 1:
+            if receipt is not None:
+                message.owe(receipt)
+            routes[0].sink.deliver(message)
+            return
         for registration in routes:
-            registration.sink.deliver(message.handed_over(receipt))
+            registration.sink.deliver(message.shared(receipt))
 
     def _route(self, topic: str) -> tuple[Registration, ...]:
         with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,8 +79,12 @@ class Message:
         self.expiry_seconds = expiry_seconds
         self._receipt = receipt
 
-    def handed_over(self, receipt: Receipt | None) -> Message:
-        """Return the same message for one subscription, with its share of the acknowledgement."""
+    def owe(self, receipt: Receipt) -> None:
+        """Take on the acknowledgement of the packet."""
+        self._receipt = receipt
+
+    def shared(self, receipt: Receipt | None) -> Message:
+        """Return the same message for one of several subscriptions, with its share of the acknowledgement."""
         twin = Message.__new__(Message)
         for name in Message.__slots__:
             setattr(twin, name, getattr(self, name))
@@ -94,6 +97,8 @@ class Message:
 
     def json(self) -> Any:
         """Return the payload read as JSON. Raises `ValueError` if it is not JSON."""
+        import json  # 3 ms that a device without JSON does not pay
+
         return json.loads(self.payload)
 
     def ack(self) -> bool:

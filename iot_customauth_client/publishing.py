@@ -6,7 +6,6 @@ own, `UNSET`.
 
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
@@ -99,6 +98,8 @@ def _payload(payload: Payload, json: Any) -> bytes:
     if not isinstance(json, Unset):
         if payload != b"":
             raise ConfigurationError("give payload or json, not both")
+        import json as json_module
+
         return json_module.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
     if isinstance(payload, bytes):
         return payload

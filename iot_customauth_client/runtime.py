@@ -35,8 +35,12 @@ _EXIT_SECONDS: Final = 2.0
 class Closable(Protocol):
     """What the runtime can close at the end."""
 
-    def close_at_exit(self, timeout: float) -> None:
-        """Close within `timeout` seconds."""
+    def begin_close(self) -> None:
+        """Begin to close; returns at once."""
+        ...
+
+    def finish_close(self, timeout: float) -> None:
+        """Wait for that, at most `timeout` seconds; then be over whatever the network does."""
         ...
 
 
@@ -116,7 +120,9 @@ class Runtime:
         with self._lock:
             closables = [closable for reference in self._open.values() if (closable := reference()) is not None]
         for closable in closables:
-            closable.close_at_exit(max(0.1, deadline - time.monotonic()))
+            closable.begin_close()
+        for closable in closables:
+            closable.finish_close(max(0.0, deadline - time.monotonic()))
 
     def connect_allowed_at(self, key: Hashable) -> float:
         """Book the next CONNECT for `key` and return its monotonic time: at most one a second (AWS's limit)."""

@@ -41,6 +41,7 @@ from .errors import (
     CredentialsExpired,
     CustomAuthError,
     EndpointUnreachable,
+    NotConnected,
     OperationError,
     ProxyRefused,
     TlsFailed,
@@ -55,7 +56,6 @@ from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
 from .state import State, StateChange
 from .subscribing import Subscribing
-from .tls_probe import ProbeTarget, probe
 from .workers import Serial
 
 _PROBE_AFTER_SECONDS: Final = 2.0
@@ -68,6 +68,8 @@ _FAILED: Final = 0x80
 _NAMED_CAUSES: Final = 3
 
 _EXPLAINED_BY_PROBE: Final = (TlsFailed, ProxyRefused)
+_CLOSED_SOMEWHERE: Final = "AWS_IO_SOCKET_CLOSED"
+"""awscrt's name for a TCP connection that was closed, be it in the TLS handshake or after CONNECT."""
 
 Observer = Callable[[StateChange], None]
 
@@ -262,14 +264,14 @@ class Session:
         error = explain_end(end, self._context())
         if self._state is State.CONNECTED:
             self._finish(error)
-        elif isinstance(error, _EXPLAINED_BY_PROBE):
+        elif isinstance(error, _EXPLAINED_BY_PROBE) or end.error_name == _CLOSED_SOMEWHERE:
             self._explain(error)
         else:
             self._outcome(error)
 
     def _explain(self, error: ConnectError) -> None:
         """Let the probe tell what is behind an error of TLS or of the proxy; the outcome depends on it."""
-        if isinstance(self._probed, _EXPLAINED_BY_PROBE):
+        if isinstance(self._probed, _EXPLAINED_BY_PROBE) and isinstance(error, _EXPLAINED_BY_PROBE):
             self._outcome(self._probed)
         elif self._probing or self._probes < _MAX_PROBES:
             self._ended_with = error
@@ -328,6 +330,8 @@ class Session:
     def _probe(self) -> None:
         if self._probing:
             return
+        from .tls_probe import ProbeTarget, probe  # loads socket and ssl, which most connections never need
+
         self._probing = True
         self._probes += 1
         settings = self.settings
@@ -354,11 +358,12 @@ class Session:
             found.elapsed_seconds = round(self._runtime.clock.monotonic() - self._started_at, 3)
             self._probed = found
         if ended_with is not None:
-            if found is not None and isinstance(found, _EXPLAINED_BY_PROBE):
+            if isinstance(found, _EXPLAINED_BY_PROBE) and isinstance(ended_with, _EXPLAINED_BY_PROBE):
                 found.__cause__ = ended_with.__cause__
-                self._outcome(found)
-            else:
-                self._outcome(ended_with)
+                ended_with = found
+            elif found is not None:
+                ended_with.likely_causes = (f"a second handshake says: {found.message}", *ended_with.likely_causes)
+            self._outcome(ended_with)
         elif found is not None and policy_of(found) is Policy.RAISE:
             self._finish(found)
 
@@ -407,6 +412,8 @@ class Session:
     # -- errors of operations -----------------------------------------------------------------------------------------
 
     def _publish_failure(self, entry: Outgoing, outcome: PublishOutcome) -> CustomAuthError | None:
+        if outcome.gone:
+            return NotConnected(f"the connection went away before the QoS 0 message to {entry.topic!r} was written")
         if outcome.error is not None:
             failure = OperationError(
                 f"awscrt could not send the message to {entry.topic!r}: {outcome.error}",
