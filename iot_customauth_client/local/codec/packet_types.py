@@ -1,0 +1,44 @@
+"""The two protocol versions and the numbers of the control packets (both specifications, table 2.1)."""
+
+from enum import IntEnum
+from typing import Final
+
+
+class Version(IntEnum):
+    """The protocol level that CONNECT carries."""
+
+    MQTT311 = 4
+    MQTT5 = 5
+
+
+class PacketType(IntEnum):
+    """The upper four bits of a packet's first byte.
+
+    `WILL` is no packet: it stands for the will inside CONNECT, which has properties of its own.
+    """
+
+    WILL = 0
+    CONNECT = 1
+    CONNACK = 2
+    PUBLISH = 3
+    PUBACK = 4
+    PUBREC = 5
+    PUBREL = 6
+    PUBCOMP = 7
+    SUBSCRIBE = 8
+    SUBACK = 9
+    UNSUBSCRIBE = 10
+    UNSUBACK = 11
+    PINGREQ = 12
+    PINGRESP = 13
+    DISCONNECT = 14
+    AUTH = 15
+
+
+FROM_CLIENT: Final = frozenset(PacketType) - {
+    PacketType.WILL,
+    PacketType.CONNACK,
+    PacketType.SUBACK,
+    PacketType.UNSUBACK,
+    PacketType.PINGRESP,
+}
