@@ -1,0 +1,310 @@
+"""What a connected client says, packet by packet, and what it is answered.
+
+A rule that the client breaks is raised as `Offence`, and the broker ends the connection; a single operation that is
+refused is `RefusedOperation`, which MQTT 5 can answer in PUBACK or SUBACK. What leads to what (AWS page "MQTT" and
+behaviour seen at the service; *choice* where nothing is known):
+
+    refused                       MQTT 5                                   MQTT 3.1.1
+    PUBLISH of QoS 1              PUBACK with the code                     hang up, no PUBACK
+    PUBLISH of QoS 0              DISCONNECT with the code (choice)        hang up
+    a filter of SUBSCRIBE         SUBACK with the code at its place        hang up, no SUBACK (option: SUBACK 0x80)
+    more than 8 filters           SUBACK 151 for each (choice)             hang up
+    QoS 2 in PUBLISH              DISCONNECT 155                           hang up, no PUBREC
+    QoS 2 in SUBSCRIBE            QoS 1 is granted (MQTT-3.2.2-10)         hang up, no SUBACK
+    delivery not allowed          left out, the connection stays           the same
+    payload over 128 KiB          DISCONNECT 151 (choice of code)          hang up
+
+Each refusal is also a `decided` event, with the policy's explanation or with the rule that stood before the policy.
+"""
+
+from typing import Final, Literal, NoReturn, TypeAlias
+
+from ..errors import InvalidTopic
+from ..limits import (
+    MAX_FILTERS_PER_SUBSCRIBE,
+    MAX_PAYLOAD_BYTES,
+    MAX_QOS,
+    MAX_SUBSCRIPTIONS_PER_CONNECTION,
+    MAX_TOPIC_ALIAS,
+)
+from ..topics import check_topic_filter
+from .answers import Answers
+from .codec import (
+    Connect,
+    Packet,
+    PingReq,
+    PingResp,
+    Properties,
+    Property,
+    PubAck,
+    Publish,
+    ReasonCode,
+    SubAck,
+    Subscribe,
+    SubscribeRequest,
+    UnsubAck,
+    Unsubscribe,
+    Version,
+)
+from .effects import Effect, Happened
+from .events import Decided, Published, Subscribed, Unsubscribed
+from .live_connection import LiveConnection, Subscription
+from .message import Message
+from .offence import DisconnectReason, Offence, RefusedOperation, shorten
+from .permissions import PUBLISH, RETAIN_PUBLISH, SUBSCRIBE
+from .router import Router
+from .topic_rules import check_publishable, check_response_topic, check_subscribable
+
+RefusedSubscribe311: TypeAlias = Literal["hang_up", "suback"]
+"""What an MQTT 3.1.1 client gets for a refused filter: `hang_up` as seen at the service, or `suback` with 0x80."""
+
+_FAILURE_311: Final = 0x80  # 3.1.1, section 3.9.3
+_VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to", SUBSCRIBE: "subscribe to"}
+
+
+class Dialogue:
+    """Takes the packets of connected clients, all but DISCONNECT, which is the broker's."""
+
+    __slots__ = ("_answers", "_refused_subscribe_311", "_router")
+
+    def __init__(self, router: Router, answers: Answers, *, refused_subscribe_311: RefusedSubscribe311) -> None:
+        self._router = router
+        self._answers = answers
+        self._refused_subscribe_311 = refused_subscribe_311
+
+    def hear(self, live: LiveConnection, packet: Packet, now: float, effects: list[Effect]) -> None:
+        """Take one packet. Raises `Offence` if the connection has to end."""
+        match packet:
+            case Publish():
+                self._publish(live, packet, now, effects)
+            case PubAck():
+                self._router.acknowledge(live, packet, now, effects)
+            case Subscribe():
+                self._subscribe(live, packet, now, effects)
+            case Unsubscribe():
+                self._unsubscribe(live, packet, effects)
+            case PingReq():
+                self._answers.send(live, PingResp(), effects)
+            case Connect():
+                raise Offence(ReasonCode.PROTOCOL_ERROR, "it sent a second CONNECT (MQTT-3.1.0-2)")
+            case _:
+                # QoS 2 and AUTH are not supported (AWS page "MQTT"); the others are for a server to send.
+                raise Offence(
+                    ReasonCode.PROTOCOL_ERROR,
+                    f"it sent {type(packet).__name__.upper()}, which AWS IoT Core does not take from a client",
+                )
+
+    # -- PUBLISH --------------------------------------------------------------------------------------------------
+
+    def _publish(self, live: LiveConnection, packet: Publish, now: float, effects: list[Effect]) -> None:
+        if packet.qos > MAX_QOS:
+            raise Offence(
+                ReasonCode.QOS_NOT_SUPPORTED,
+                f"it published to {packet.topic!r} with QoS {packet.qos}: AWS IoT Core supports 0 and 1",
+            )
+        topic = _topic_of(live, packet)
+        if len(packet.payload) > MAX_PAYLOAD_BYTES:
+            # The service disconnects for this with CLIENT_ERROR (AWS page "Lifecycle events").
+            raise Offence(
+                ReasonCode.QUOTA_EXCEEDED,
+                f"it published {len(packet.payload)} bytes to {topic!r}: AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
+            )
+        message = Message.of(
+            topic,
+            packet.payload,
+            qos=packet.qos,
+            retain=packet.retain,
+            publisher=live.client_id,
+            properties=packet.properties,
+            now=now,
+        )
+        try:
+            self._check_publish(live, message, packet.properties, now, effects)
+        except RefusedOperation as refusal:
+            if live.version is Version.MQTT311 or packet.packet_id is None:
+                raise
+            properties = self._answers.reason_for(live, "PUBACK", refusal.reason_code)
+            self._answers.send(live, PubAck(packet.packet_id, refusal.reason_code, properties), effects)
+            return
+        effects.append(
+            Happened(
+                Published(
+                    live.number, live.client_id, topic, packet.payload, packet.qos, packet.retain, packet.duplicate
+                )
+            )
+        )
+        self._router.publish(message, now, effects)
+        if packet.packet_id is not None:
+            # 0 also when nobody subscribed: AWS's list for PUBACK has no "no matching subscribers".
+            self._answers.send(live, PubAck(packet.packet_id), effects)
+
+    def _check_publish(
+        self, live: LiveConnection, message: Message, properties: Properties, now: float, effects: list[Effect]
+    ) -> None:
+        try:
+            check_publishable(message.topic, retain=message.retain)
+            check_response_topic(properties)
+        except InvalidTopic as error:
+            refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
+            _refuse(live, PUBLISH, message.topic, refusal, effects)
+        _ask_policy(live, PUBLISH, message.topic, effects)
+        if not message.retain:
+            return
+        _ask_policy(live, RETAIN_PUBLISH, message.topic, effects)
+        if not self._router.can_retain(message, now):
+            refusal = RefusedOperation(
+                ReasonCode.QUOTA_EXCEEDED,
+                f"publish retained to {message.topic!r}: the endpoint keeps no more retained messages",
+                DisconnectReason.THROTTLED,
+            )
+            _refuse(live, RETAIN_PUBLISH, message.topic, refusal, effects)
+
+    # -- SUBSCRIBE and UNSUBSCRIBE --------------------------------------------------------------------------------
+
+    def _subscribe(self, live: LiveConnection, packet: Subscribe, now: float, effects: list[Effect]) -> None:
+        if Property.SUBSCRIPTION_IDENTIFIER in packet.properties:
+            raise Offence(
+                ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+                "it subscribed with a subscription identifier: AWS IoT Core has none, as its CONNACK says",
+            )
+        if live.version is Version.MQTT311 and any(request.qos > MAX_QOS for request in packet.requests):
+            raise Offence(
+                ReasonCode.QOS_NOT_SUPPORTED,
+                "it subscribed with QoS 2: AWS IoT Core supports 0 and 1, and does not answer this with MQTT 3.1.1",
+            )
+        reason_codes, granted = self._judge_filters(live, packet, effects)
+        first_error = next((code for code in reason_codes if code >= _FAILURE_311), 0)
+        properties = self._answers.reason_for(live, "SUBACK", first_error)
+        self._answers.send(live, SubAck(packet.packet_id, reason_codes, properties), effects)
+        topic_filters = tuple(request.topic_filter for request in packet.requests)
+        effects.append(Happened(Subscribed(live.number, live.client_id, topic_filters, reason_codes)))
+        for request, subscription in granted:
+            new = self._router.subscribe(subscription)
+            # MQTT-3.3.1-9 to -11: 0 is always, 1 is for a new subscription, 2 is never.
+            if request.retain_handling == 0 or (request.retain_handling == 1 and new):
+                self._router.replay(subscription, now, effects)
+
+    def _judge_filters(
+        self, live: LiveConnection, packet: Subscribe, effects: list[Effect]
+    ) -> tuple[tuple[int, ...], list[tuple[SubscribeRequest, Subscription]]]:
+        """Return the codes for the SUBACK, and what is granted. Changes nothing yet."""
+        if len(packet.requests) > MAX_FILTERS_PER_SUBSCRIBE:
+            return self._refuse_all(live, packet, effects), []
+        taken = set(live.subscriptions)
+        reason_codes: list[int] = []
+        granted: list[tuple[SubscribeRequest, Subscription]] = []
+        for request in packet.requests:
+            try:
+                _check_subscribe(live, request.topic_filter, taken, effects)
+            except RefusedOperation as refusal:
+                reason_codes.append(self._failure(live, refusal))
+                continue
+            taken.add(request.topic_filter)
+            qos = min(request.qos, MAX_QOS)
+            reason_codes.append(qos)
+            subscription = Subscription(live, request.topic_filter, qos, request.no_local, request.retain_as_published)
+            granted.append((request, subscription))
+        return tuple(reason_codes), granted
+
+    def _refuse_all(self, live: LiveConnection, packet: Subscribe, effects: list[Effect]) -> tuple[int, ...]:
+        first = packet.requests[0].topic_filter
+        refusal = RefusedOperation(
+            ReasonCode.QUOTA_EXCEEDED,
+            f"subscribe to {first!r} and others: one SUBSCRIBE has {len(packet.requests)} topic filters, "
+            f"AWS IoT Core allows {MAX_FILTERS_PER_SUBSCRIBE}",
+        )
+        effects.append(_decided(live, SUBSCRIBE, first, refusal))
+        return (self._failure(live, refusal),) * len(packet.requests)
+
+    def _failure(self, live: LiveConnection, refusal: RefusedOperation) -> int:
+        """Return the code of a refused filter for the SUBACK, or raise the refusal where there is to be none."""
+        if live.version is Version.MQTT5:
+            return refusal.reason_code
+        if self._refused_subscribe_311 == "hang_up":
+            raise refusal
+        return _FAILURE_311
+
+    def _unsubscribe(self, live: LiveConnection, packet: Unsubscribe, effects: list[Effect]) -> None:
+        reason_codes: list[int] = []
+        for topic_filter in packet.topic_filters:
+            try:
+                check_topic_filter(topic_filter)
+            except InvalidTopic:
+                reason_codes.append(ReasonCode.TOPIC_FILTER_INVALID)
+            else:
+                # 0 also without a subscription: AWS's list for UNSUBACK has no "no subscription existed".
+                reason_codes.append(ReasonCode.SUCCESS)
+            self._router.unsubscribe(live, topic_filter)
+        answered = tuple(reason_codes) if live.version is Version.MQTT5 else ()
+        self._answers.send(live, UnsubAck(packet.packet_id, answered), effects)
+        effects.append(Happened(Unsubscribed(live.number, live.client_id, packet.topic_filters)))
+
+
+# -- rules that need no more than the connection ----------------------------------------------------------------------
+
+
+def _topic_of(live: LiveConnection, packet: Publish) -> str:
+    """Return the topic of a PUBLISH, which an alias may stand for, and remember a new alias."""
+    alias = packet.properties.get(Property.TOPIC_ALIAS)
+    if not isinstance(alias, int):
+        return packet.topic
+    if not 1 <= alias <= MAX_TOPIC_ALIAS:
+        raise Offence(
+            ReasonCode.TOPIC_ALIAS_INVALID,
+            f"it used topic alias {alias}: AWS IoT Core allows 1 to {MAX_TOPIC_ALIAS}, as its CONNACK says",
+        )
+    if packet.topic:
+        live.aliases[alias] = packet.topic
+        return packet.topic
+    topic = live.aliases.get(alias)
+    if topic is None:
+        # MQTT 5, section 3.3.4
+        raise Offence(ReasonCode.PROTOCOL_ERROR, f"it used topic alias {alias} before it gave it a topic")
+    return topic
+
+
+def _check_subscribe(live: LiveConnection, topic_filter: str, taken: set[str], effects: list[Effect]) -> None:
+    try:
+        check_subscribable(topic_filter)
+        if topic_filter not in taken and len(taken) >= MAX_SUBSCRIPTIONS_PER_CONNECTION:
+            raise RefusedOperation(
+                ReasonCode.QUOTA_EXCEEDED,
+                f"subscribe to {topic_filter!r}: the connection has {len(taken)} subscriptions, "
+                f"AWS IoT Core allows {MAX_SUBSCRIPTIONS_PER_CONNECTION}",
+            )
+    except RefusedOperation as refusal:
+        _refuse(live, SUBSCRIBE, topic_filter, refusal, effects)
+    _ask_policy(live, SUBSCRIBE, topic_filter, effects, report_allowed=True)
+
+
+def _ask_policy(
+    live: LiveConnection, action: str, topic: str, effects: list[Effect], *, report_allowed: bool = False
+) -> None:
+    decision = live.permissions.decide(action, topic)
+    if decision.allowed and not report_allowed:
+        return
+    effects.append(
+        Happened(
+            Decided(live.number, live.client_id, action, decision.resource, decision.allowed, decision.explanation)
+        )
+    )
+    if not decision.allowed:
+        # AWS page "Lifecycle events": AUTH_ERROR stands for a failed authorization too.
+        raise RefusedOperation(
+            ReasonCode.NOT_AUTHORIZED,
+            f"{_VERBS[action]} {topic!r} is not allowed: {decision.explanation}",
+            DisconnectReason.AUTH_ERROR,
+        )
+
+
+def _refuse(
+    live: LiveConnection, action: str, topic: str, refusal: RefusedOperation, effects: list[Effect]
+) -> NoReturn:
+    effects.append(_decided(live, action, topic, refusal))
+    raise refusal from None
+
+
+def _decided(live: LiveConnection, action: str, topic: str, refusal: RefusedOperation) -> Happened:
+    # Not yet known to be of a reasonable length, unlike a topic that the policy is asked about.
+    resource = shorten(live.permissions.resource(action, topic))
+    return Happened(Decided(live.number, live.client_id, action, resource, False, refusal.explanation))

@@ -1,0 +1,49 @@
+"""What the broker wants done, and what it is told about a client, as values.
+
+The broker does no I/O: each of its methods returns a list of effects, and the endpoint carries them out in that
+order.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..authorizer.policy_document import PolicyDocument
+from .codec import Packet
+from .events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the packet on the connection, encoded for the version that its CONNECT asked for."""
+
+    connection: int
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the transport of the connection after what was to be sent before. Nothing is sent to it afterwards."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Put the event into the log."""
+
+    event: Event
+
+
+Effect: TypeAlias = Send | HangUp | Happened
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the authorizer granted to one connection.
+
+    source_ip: the client's address for `aws:SourceIp` in policies; None if it is not known.
+    """
+
+    principal_id: str
+    policies: tuple[PolicyDocument, ...]
+    source_ip: str | None

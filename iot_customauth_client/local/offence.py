@@ -1,0 +1,75 @@
+"""What a client did that the service answers with a refusal or with the end of the connection.
+
+Raised inside the broker where a rule is checked, and caught in one place, where the rule "MQTT 5 is told, 3.1.1 is
+hung up on" is applied. It never leaves the broker.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from .codec import ReasonCode
+
+_LONGEST_EXPLANATION: Final = 600
+
+
+class DisconnectReason(StrEnum):
+    """Why a connection ended, in the words of AWS's lifecycle events (`disconnectReason`)."""
+
+    AUTH_ERROR = "AUTH_ERROR"
+    CLIENT_INITIATED_DISCONNECT = "CLIENT_INITIATED_DISCONNECT"
+    CLIENT_ERROR = "CLIENT_ERROR"
+    CONNECTION_LOST = "CONNECTION_LOST"
+    DUPLICATE_CLIENTID = "DUPLICATE_CLIENTID"
+    FORBIDDEN_ACCESS = "FORBIDDEN_ACCESS"
+    MQTT_KEEP_ALIVE_TIMEOUT = "MQTT_KEEP_ALIVE_TIMEOUT"
+    SERVER_ERROR = "SERVER_ERROR"
+    SERVER_INITIATED_DISCONNECT = "SERVER_INITIATED_DISCONNECT"
+    API_INITIATED_DISCONNECT = "API_INITIATED_DISCONNECT"
+    THROTTLED = "THROTTLED"
+    WEBSOCKET_TTL_EXPIRATION = "WEBSOCKET_TTL_EXPIRATION"
+    CUSTOMAUTH_TTL_EXPIRATION = "CUSTOMAUTH_TTL_EXPIRATION"
+    UNKNOWN = "UNKNOWN"
+    NONE = "NONE"
+
+
+class Offence(Exception):
+    """Ends the connection.
+
+    reason_code: for the DISCONNECT that an MQTT 5 client gets first.
+    reason: AWS's word for the `disconnected` event.
+    explanation: one sentence that names what the client did.
+    """
+
+    def __init__(
+        self,
+        reason_code: ReasonCode,
+        explanation: str,
+        reason: DisconnectReason = DisconnectReason.CLIENT_ERROR,
+    ) -> None:
+        super().__init__(explanation)
+        self.reason_code = reason_code
+        self.reason = reason
+        self.explanation = shorten(explanation)
+
+
+class RefusedOperation(Offence):
+    """One PUBLISH or one topic filter is refused.
+
+    MQTT 5 can say so in PUBACK or SUBACK and the connection goes on; where no such answer exists it is an offence
+    like any other and ends the connection.
+    """
+
+
+class RefusedConnect(Exception):
+    """The CONNECT is refused. `cause` is a stable slug, `reason_code` for the CONNACK of MQTT 5."""
+
+    def __init__(self, reason_code: ReasonCode, cause: str, explanation: str) -> None:
+        super().__init__(explanation)
+        self.reason_code = reason_code
+        self.cause = cause
+        self.explanation = shorten(explanation)
+
+
+def shorten(text: str) -> str:
+    """Cut a sentence that quotes what a client sent: topics can be as long as a packet."""
+    return text if len(text) <= _LONGEST_EXPLANATION else f"{text[:_LONGEST_EXPLANATION]}..."

@@ -1,0 +1,83 @@
+"""What one client may do: its policies, asked about topics instead of ARNs.
+
+The policies of a connection and the context they are evaluated in are fixed, so an answer once given stays true. The
+answers are kept, since a device publishes to few topics again and again; how many is bounded, since a client chooses
+the topics.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ..authorizer.arn import client_arn, topic_arn, topicfilter_arn
+from ..authorizer.context import Context
+from ..authorizer.policy import Decision, evaluate
+from .codec import Connect, Property
+from .effects import Grant
+
+CONNECT: Final = "iot:Connect"
+PUBLISH: Final = "iot:Publish"
+RETAIN_PUBLISH: Final = "iot:RetainPublish"
+SUBSCRIBE: Final = "iot:Subscribe"
+RECEIVE: Final = "iot:Receive"
+
+_KEPT_ANSWERS: Final = 512
+
+# AWS page "AWS IoT Core policy actions": the kind of resource that each action is checked against.
+_RESOURCE: Final[dict[str, Callable[[str, str, str], str]]] = {
+    CONNECT: client_arn,
+    PUBLISH: topic_arn,
+    RETAIN_PUBLISH: topic_arn,
+    SUBSCRIBE: topicfilter_arn,
+    RECEIVE: topic_arn,
+}
+
+
+class Permissions:
+    """The policies of one connection. `region` and `account` are those of the ARNs that it is asked about."""
+
+    __slots__ = ("_account", "_answers", "_client_id", "_context", "_grant", "_region")
+
+    def __init__(self, grant: Grant, *, region: str, account: str, client_id: str) -> None:
+        self._grant = grant
+        self._region = region
+        self._account = account
+        self._client_id = client_id
+        self._context = Context(client_id, grant.source_ip)
+        self._answers: dict[tuple[str, str], Decision] = {}
+
+    def connect(self, packet: Connect) -> Decision:
+        """Decide `iot:Connect`. Only here do the connect attributes and the will's topic stand in the context.
+
+        `PersistentConnect` is present if the client asked to resume a session or to keep one: no clean start, or,
+        with MQTT 5, a session expiry above 0.
+        """
+        attributes = set[str]()
+        if not packet.clean_start or packet.properties.get(Property.SESSION_EXPIRY_INTERVAL):
+            attributes.add("PersistentConnect")
+        will_topic = None
+        if packet.will is not None:
+            attributes.add("LastWill")
+            will_topic = topic_arn(self._region, self._account, packet.will.topic)
+        context = Context(self._client_id, self._grant.source_ip, frozenset(attributes), will_topic)
+        resource = client_arn(self._region, self._account, self._client_id)
+        return evaluate(self._grant.policies, CONNECT, resource, context)
+
+    def decide(self, action: str, topic: str) -> Decision:
+        """Decide an action on a topic or, for `iot:Subscribe`, on a topic filter as the client sent it."""
+        key = action, topic
+        decision = self._answers.get(key)
+        if decision is None:
+            decision = evaluate(self._grant.policies, action, self.resource(action, topic), self._context)
+            if len(self._answers) >= _KEPT_ANSWERS:
+                self._answers.clear()
+            self._answers[key] = decision
+        return decision
+
+    @property
+    def kept_answers(self) -> int:
+        """How many answers are kept."""
+        return len(self._answers)
+
+    def resource(self, action: str, topic: str) -> str:
+        """Return the ARN that an action on the topic, topic filter or client id is checked against."""
+        return _RESOURCE[action](self._region, self._account, topic)
