@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def refuse(error: ValidationError, *, code: str) -> ConfigurationError:
-    """Return a `ConfigurationError` that lists every problem; raise it `from None`, since the cause shows values."""
+    """Return a `ConfigurationError` that lists every problem; raise it outside `except`: the cause shows values."""
     problems: list[str] = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         field = ".".join(str(part) for part in item["loc"])

@@ -41,7 +41,6 @@ from .limits import MAX_PASSWORD_BYTES, MAX_USERNAME_BYTES, RESERVED_PARAMETERS
 
 NAME_PARAMETER, SIGNATURE_PARAMETER = RESERVED_PARAMETERS
 
-_SDK_PARAMETERS = frozenset({"SDK", "Platform", "Metadata", "Version"})
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
@@ -217,7 +216,7 @@ def shown_name(name: str, value: str) -> str:
 
 
 def _redact_part(name: str, sign: str, value: str) -> str:
-    if name == NAME_PARAMETER or name in _SDK_PARAMETERS:
+    if name == NAME_PARAMETER:
         return f"{name}{sign}{value}"
     shown = shown_name(name, value)
     return f"{shown}={redact_text(value)}" if shown == name else redact_text(f"{name}{sign}{value}")

@@ -24,6 +24,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FieldSerializationInfo,
     PrivateAttr,
     SecretBytes,
     SecretStr,
@@ -46,6 +47,8 @@ from .limits import (
 )
 
 _SIGNATURE = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_ASTERISKS = "is nothing but asterisks: it came through a redacted dump, pass the value itself"
 _ENCODED = "pass the raw value: it is percent-encoded for you, exactly once"
 
 
@@ -67,7 +70,7 @@ class Parameters(Mapping[str, str]):
         return len(self._items)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._items.items()))
+        return hash(frozenset(self._items.items()))  # equal mappings are equal in any order
 
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{shown_name(*item)}: {redact_text(item[1])}" for item in self._items.items()) + "}"
@@ -110,7 +113,10 @@ class Credentials(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise refuse(error, code="credentials_invalid") from None
+            refusal = refuse(error, code="credentials_invalid")
+        else:
+            return
+        raise refusal  # out here, so that its __context__ is not pydantic's error, which holds the values
 
     # -- the ways to have credentials -----------------------------------------------------------------------------
 
@@ -260,13 +266,15 @@ class Credentials(BaseModel):
     def _refuse_redacted(cls, value: SecretBytes | SecretStr | None) -> SecretBytes | SecretStr | None:
         plain = value.get_secret_value() if value is not None else None
         if plain and set(plain) in ({"*"}, {ord("*")}):
-            raise ValueError("is nothing but asterisks: it came through a redacted dump, pass the secret itself")
+            raise ValueError(_ASTERISKS)
         return value
 
     @field_validator("username", mode="after")
     @classmethod
     def _check_username(cls, value: str) -> str:
         _text(value, "user name")
+        if value and not value.strip("*"):
+            raise ValueError(_ASTERISKS)
         if "?" in value:
             raise ValueError(
                 "holds a '?', where the query of the MQTT user name would begin: pass the query's parts by "
@@ -317,6 +325,8 @@ class Credentials(BaseModel):
             _text(text, f"parameter {name!r}")
             if not name:
                 raise ValueError("holds an empty name: each parameter needs one")
+            if text and not text.strip("*"):
+                raise ValueError(f"{shown_name(name, text)} {_ASTERISKS}")
             if name.lower() in RESERVED_PARAMETERS:
                 raise ValueError(f"must not hold {name!r}: pass authorizer= and signature= instead")
             if name.lower() in seen:
@@ -362,8 +372,10 @@ class Credentials(BaseModel):
         """Tell whether the lifetime is over at this monotonic time (seconds)."""
         return self._expires_monotonic is not None and monotonic >= self._expires_monotonic
 
-    @field_serializer("username", "parameters", when_used="json")
-    def _hide(self, value: str | Mapping[str, str]) -> object:
+    @field_serializer("username", "parameters")
+    def _hide(self, value: str | Mapping[str, str], info: FieldSerializationInfo) -> object:
+        if not info.mode_is_json():
+            return value if isinstance(value, str) else dict(value)
         if isinstance(value, str):
             return "**********" if value else ""
         return {shown_name(*item): "**********" for item in value.items()}
@@ -410,10 +422,8 @@ class Credentials(BaseModel):
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"the {what} must be a str, not {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ConfigurationError(f"the {what} holds a lone surrogate, which UTF-8 cannot carry") from None
+    if _SURROGATE.search(value):  # no try of encode(): its error would hold the value
+        raise ConfigurationError(f"the {what} holds a lone surrogate, which UTF-8 cannot carry")
     return value
 
 
@@ -426,7 +436,8 @@ def _check_name(value: str | None, pattern: str, allowed: str) -> str | None:
         raise ValueError(f"holds a '%', so it is encoded already: {_ENCODED}")
     if not re.fullmatch(pattern, value, re.ASCII):
         wrong = "".join(sorted(set(re.sub(pattern[: pattern.index("]") + 1], "", value, flags=re.ASCII))))
-        raise ValueError(f"is not a name: 1 to 128 {allowed}; it has {len(value)} characters, among them {wrong!r}")
+        among = f", among them {wrong!r}" if wrong else ""
+        raise ValueError(f"is not a name: 1 to 128 {allowed}; it has {len(value)} characters{among}")
     return value
 
 

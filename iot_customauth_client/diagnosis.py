@@ -25,7 +25,6 @@ from .errors import (
     InvalidTopic,
     NotSupported,
     OperationError,
-    PayloadTooLarge,
     Phase,
     PolicyDenied,
     ProxyRefused,
@@ -363,7 +362,7 @@ def _by_phase(end: LinkEnd, context: Context) -> ConnectError:
     return ClosedBeforeConnack(
         f"{context.settings.endpoint}:{context.settings.port} closed the connection before CONNACK"
         f" ({end.error_name or 'no error code'})",
-        likely_causes=(first, *_REFUSAL_CAUSES, "a bad link"),
+        likely_causes=(first, *_REFUSAL_CAUSES, "the port is not a TLS port", "a bad link"),
         what_to_do=_REFUSAL_STEP
         if context.settings.protocol == "mqtt5"
         else 'use protocol="mqtt5", which says why; ' + _REFUSAL_STEP,
@@ -389,10 +388,6 @@ def explain_publish(code: int, topic: str, *, retain: bool, client_id: str | Non
         )
     if code == 0x90:
         return InvalidTopic(f"the service does not accept the topic {topic!r} (PUBACK 144)", **common)
-    if code == 0x95:
-        return PayloadTooLarge(
-            f"the service does not accept a message of this size to {topic!r} (PUBACK 149)", **common
-        )
     name = _REASON_NAMES.get(code, "no name")
     return OperationError(f"the service refused the message to {topic!r}: PUBACK {code}, {name}", **common)
 

@@ -23,6 +23,7 @@ The outbox knows neither sockets nor faces: entries tell their `Promise` how the
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -147,7 +148,7 @@ class MemoryOutbox:
         QoS 0 is never kept for later: without a link its promise is rejected with `NotConnected`. Raises
         `OutboxFull`, and after `fail_all` what that gives for the message.
         """
-        if not entry.qos and self._link is None:
+        if not entry.qos and self._link is None and self._ended is None:
             entry.promise.reject(NotConnected(f"not connected: a QoS 0 message to {entry.topic!r} is not kept"))
             return
         size = len(entry.payload)
@@ -171,6 +172,9 @@ class MemoryOutbox:
         """Take a message back if it was not sent yet, and say whether that was so. Its promise is not told."""
         with self._pumping:
             mine = entry.state == _QUEUED and self._finish(entry)
+            if mine:
+                with contextlib.suppress(ValueError):  # accepted at this very moment: the pump passes it over
+                    self._pending.remove(entry)
         self._pump(cross=True)
         return mine
 

@@ -6,6 +6,7 @@ own, `UNSET`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
@@ -59,6 +60,8 @@ def make_outgoing(
         )
     check_qos(qos)
     pairs = tuple(user_properties)
+    if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
+        raise ConfigurationError("user_properties must be pairs of name and value: pass .items() of a dict")
     if not mqtt5:
         _refuse_properties(
             expiry_seconds=expiry_seconds,
@@ -100,14 +103,24 @@ def _payload(payload: Payload, json: Any) -> bytes:
             raise ConfigurationError("give payload or json, not both")
         import json as json_module
 
-        return json_module.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            text = json_module.dumps(json, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"json= cannot be written as JSON: {error}") from None
+        return _utf8(text)
     if isinstance(payload, bytes):
         return payload
     if isinstance(payload, str):
-        return payload.encode()
+        return _utf8(payload)
     if isinstance(payload, bytearray | memoryview):
         return bytes(payload)
     raise ConfigurationError(f"the payload must be bytes or str, not {type(payload).__name__}: for data use json=")
+
+
+def _utf8(text: str) -> bytes:
+    with contextlib.suppress(UnicodeEncodeError):  # which would hold the payload
+        return text.encode()
+    raise ConfigurationError("the payload holds a lone surrogate, which UTF-8 cannot carry: pass bytes")
 
 
 def _refuse_properties(**given: object) -> None:

@@ -385,15 +385,17 @@ class Session:
         link = self._link
         if link is not None:
             link.abandon()  # without effect if it has ended
-        was_connected = self._state is State.CONNECTED
+        previous, self._state = self._state, State.CLOSED
         self._error = error
-        self._change(State.CLOSED, error=error)
+        # All of this before anybody is told: who hears of the end may connect again, and count what is left.
         owner = self._owner()
         if owner is not None:
             self._runtime.leave(self.key, owner)
         self.outbox.fail_all(self._publish_over)
+        was_connected = previous is State.CONNECTED
         ended = self.closed_error("the connection ended") if error is not None and was_connected else error
         self._subscribing.end(ended)
+        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempt))
 
     # -- what links tell (native thread): see base.LinkListener -------------------------------------------------------
 
@@ -451,9 +453,10 @@ class Session:
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _change(self, state: State, **details: Any) -> None:
-        change = StateChange(state, self._state, attempt=self._attempt)
-        change = replace(change, **details)
-        self._state = state
+        previous, self._state = self._state, state
+        self._tell(replace(StateChange(state, previous, attempt=self._attempt), **details))
+
+    def _tell(self, change: StateChange) -> None:
         elapsed = self._runtime.clock.monotonic() - self._started_at if self._started_at else 0.0
         log_change(change, client_id=self.settings.client_id, elapsed_seconds=elapsed, credentials=self._fingerprint)
         self._observer(change)

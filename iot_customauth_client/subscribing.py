@@ -31,6 +31,8 @@ class Subscribing:
         self._link: Link | None = None
         self._unsubscribing = 0
         self._on_quiet: Callable[[], None] | None = None
+        self._over = False
+        self._error: CustomAuthError | None = None
 
     def attach(self, link: Link) -> None:
         """Use this link from now on, and ask for all that is wanted."""
@@ -40,6 +42,8 @@ class Subscribing:
     def reconcile(self) -> None:
         """Ask the service for every filter that is wanted and not asked for yet."""
         link = self._link
+        if self._over:
+            self.end(self._error)  # who came at the last moment hears of the end too
         if link is None:
             return
         missing: list[FilterRequest] = []
@@ -74,6 +78,7 @@ class Subscribing:
     def end(self, error: CustomAuthError | None) -> None:
         """The connection is over: tell all sinks, on purpose (`None`) or by an error."""
         self._link = None
+        self._over, self._error = True, error
         for interest in self._inbox.interests():
             for registration in self._inbox.drop(interest.topic_filter):
                 registration.sink.ended(error)

@@ -59,6 +59,7 @@ class Subscription:
         self._ended = False
         self._handling = False
         self._unsettled: Message | None = None
+        self._dropping = False
         self._dropped = 0
         self._registration: Registration | None = None
 
@@ -102,11 +103,11 @@ class Subscription:
         return message
 
     def close(self) -> None:
-        """End it: nothing more is delivered. On a live connection, the last one of a filter unsubscribes."""
-        registration, self._registration = self._registration, None
-        if registration is not None:
-            self._connection.unregister(registration)
-        self.ended(None)
+        """End it: nothing more is delivered, and what was not read is acknowledged and dropped.
+
+        On a live connection, the last one of a filter unsubscribes.
+        """
+        self._close(drop=True)
 
     def __iter__(self) -> Self:
         return self
@@ -125,9 +126,10 @@ class Subscription:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # After an exception nothing is acknowledged: the service sends it again, if it keeps the session.
         if kind is None:
             self._settle_last()
-        self.close()
+        self._close(drop=kind is None)
 
     def __repr__(self) -> str:
         return f"Subscription({self.topic_filter!r}, granted_qos={self._granted})"
@@ -142,7 +144,9 @@ class Subscription:
         """Take a message over (native thread)."""
         with self._changed:
             if self._ended:
-                return  # not acknowledged: the service keeps it, if it keeps the session
+                if self._dropping:
+                    message.ack()
+                return
             if len(self._queue) >= self._max_queued:
                 self._make_room()
             self._queue.append(message)
@@ -174,6 +178,19 @@ class Subscription:
             self._changed.notify_all()
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _close(self, *, drop: bool) -> None:
+        registration, self._registration = self._registration, None
+        if registration is None:
+            return
+        self._connection.unregister(registration)
+        with self._changed:
+            # Unread messages would fill the 100 that the service sends unacknowledged, and stall the whole connection.
+            self._dropping = drop and self._connection.connected
+            unread, self._queue = (self._queue, deque()) if self._dropping else (deque[Message](), self._queue)
+        self.ended(None)
+        for message in unread:
+            message.ack()
 
     def _next(self, timeout: float | None) -> Message | None:
         if self._handler is not None:
@@ -218,7 +235,7 @@ class Subscription:
                 message = self._queue.popleft()
             try:
                 handler(message)
-            except Exception:  # noqa: BLE001 - the user's code; logged in full
+            except BaseException:  # noqa: BLE001 - the user's code, sys.exit() included; logged in full
                 _log.exception("the handler of %r failed for a message on %r", self.topic_filter, message.topic)
             if self._ack == "auto":
                 message.ack()

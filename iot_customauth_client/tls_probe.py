@@ -167,7 +167,8 @@ def _explain(error: ssl.SSLError, target: ProbeTarget) -> ConnectError:
             likely_causes=_certificate_causes(error.verify_code, trusted),
             what_to_do="for AWS leave ca_file out (or use the Amazon root CAs); for the local endpoint pass its ca.pem",
         )
-    reason = error.reason or _words(error)
+    # Python 3.11 has no name for some of OpenSSL's reasons, and gives OpenSSL's words: "tlsv1 alert no ...".
+    reason = (error.reason or _words(error)).upper().replace(" ", "_")
     if "NO_APPLICATION_PROTOCOL" in reason:
         return TlsFailed(
             f"{where} does not serve ALPN {target.alpn!r}",

@@ -88,5 +88,5 @@ def run(call: Call) -> None:
     """Call, and log what it raises: there is nobody above a worker to raise to."""
     try:
         call()
-    except Exception:  # noqa: BLE001 - the top of a thread
+    except BaseException:  # noqa: BLE001 - the top of a thread; sys.exit() must not stop what comes after
         _log.exception("a call on a worker thread failed")

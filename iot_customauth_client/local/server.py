@@ -101,9 +101,9 @@ class Server:
 
     async def close(self) -> list[threading.Thread]:
         """End everything, within about `CLOSE_SECONDS`; returns the authorizers' threads that still run."""
-        self._closing = True
         if self._listener is not None:
-            self._listener.close()
+            await self._stop_listening(self._listener)
+        self._closing = True
         if self._timer is not None:
             self._timer.cancel()
         now = self.loop.time()
@@ -122,6 +122,19 @@ class Server:
                     connection.abort()
                 await asyncio.sleep(0)  # let asyncio call connection_lost
         return [thread for calls in self._calls.values() for thread in calls.close()]
+
+    async def _stop_listening(self, listener: asyncio.Server) -> None:
+        """Accept nothing more, then close the listening socket.
+
+        asyncio announces a connection a turn after it has accepted it, and loses it, socket and all, if the listener
+        is closed in between. The tasks that announce are the only ones of this loop beside the caller.
+        """
+        for listening in listener.sockets:
+            self.loop.remove_reader(listening.fileno())
+        announcing = asyncio.all_tasks() - {asyncio.current_task()}
+        if announcing:
+            await asyncio.wait(announcing, timeout=CLOSE_SECONDS)
+        listener.close()
 
     @property
     def stuck_calls(self) -> int:
