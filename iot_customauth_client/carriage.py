@@ -137,8 +137,8 @@ def write_connect(raw: RawCredentials) -> ConnectFields:
     """
     query = write_query(query_parameters(raw))
     username: str | None = f"{raw.username}?{query}" if query else raw.username
-    if not username and raw.password is None:
-        username = None  # MQTT 3.1.1 wants a user name, be it empty, wherever there is a password
+    if not username:
+        username = None  # awscrt sends none for an empty one, whatever it is given
     _check_size("MQTT user name", len((username or "").encode()), MAX_USERNAME_BYTES, "token or parameters")
     _check_size("password", len(raw.password or b""), MAX_PASSWORD_BYTES, "password")
     return ConnectFields(username, raw.password)

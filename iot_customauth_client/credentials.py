@@ -118,6 +118,11 @@ class Credentials(BaseModel):
             return
         raise refusal  # out here, so that its __context__ is not pydantic's error, which holds the values
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_"):  # pydantic's own refusal shows the value
+            raise ConfigurationError(f"{name} cannot be changed: make new Credentials")
+        super().__setattr__(name, value)
+
     # -- the ways to have credentials -----------------------------------------------------------------------------
 
     @classmethod
@@ -322,7 +327,7 @@ class Credentials(BaseModel):
         seen: set[str] = set()
         for name, text in value.items():
             _text(name, "parameter name")
-            _text(text, f"parameter {name!r}")
+            _text(text, "parameter's value")
             if not name:
                 raise ValueError("holds an empty name: each parameter needs one")
             if text and not text.strip("*"):

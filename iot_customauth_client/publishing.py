@@ -72,8 +72,12 @@ def make_outgoing(
         )
     elif response_topic is not None:
         check_topic_name(response_topic, what="response topic")
-    if expiry_seconds is not None and not 0 < expiry_seconds <= 0xFFFFFFFF:
-        raise ConfigurationError("expiry_seconds must be 1 to 4,294,967,295 (the service lowers it to 604,800)")
+    if expiry_seconds is not None and not (isinstance(expiry_seconds, int) and 0 < expiry_seconds <= 0xFFFFFFFF):
+        raise ConfigurationError("expiry_seconds must be a whole number, 1 to 4,294,967,295 (the service lowers it)")
+    if content_type is not None and not isinstance(content_type, str):
+        raise ConfigurationError(f"content_type must be a str, not {type(content_type).__name__}")
+    if correlation_data is not None and not isinstance(correlation_data, bytes):
+        raise ConfigurationError(f"correlation_data must be bytes, not {type(correlation_data).__name__}")
     return Outgoing(
         topic,
         data,
@@ -91,7 +95,7 @@ def make_outgoing(
 
 def check_qos(qos: int) -> None:
     """Raise `NotSupported` for QoS 2 and `ConfigurationError` for what is no QoS."""
-    if qos not in (0, 1, 2):
+    if not isinstance(qos, int) or isinstance(qos, bool) or qos not in (0, 1, 2):
         raise ConfigurationError(f"qos must be 0 or 1, not {qos!r}")
     if qos > MAX_QOS:
         raise NotSupported("AWS IoT Core does not support QoS 2: use qos=1, and let the receiver expect duplicates")

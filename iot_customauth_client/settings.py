@@ -101,6 +101,11 @@ class ConnectionSettings(BaseModel):
             return
         raise refusal  # out here, so that its __context__ is not pydantic's error, which holds the values
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_"):  # pydantic's own refusal shows the value
+            raise ConfigurationError(f"{name} cannot be changed: use replace()")
+        super().__setattr__(name, value)
+
     @classmethod
     def load(cls, file: str | Path | None = None, **overrides: Any) -> Self:
         """Read settings from arguments, the environment and a TOML file; the first that gives a value wins.

@@ -40,10 +40,15 @@ class Will(BaseModel):
             return
         raise refusal  # out here, so that its __context__ is not pydantic's error, which holds the payload
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_"):  # pydantic's own refusal shows the value
+            raise ConfigurationError(f"{name} cannot be changed: make a new Will")
+        super().__setattr__(name, value)
+
     @field_validator("topic", mode="after")
     @classmethod
     def _check_topic(cls, value: str) -> str:
-        check_topic_name(value, what="will topic")
+        check_topic_name(value, what="name")
         return value
 
     @field_validator("payload", mode="after")

@@ -246,7 +246,7 @@ def test_metrics_are_on_only_when_asked_for() -> None:
     ("credentials", "username", "password"),
     [
         (Credentials(), None, None),
-        (Credentials.from_password("", b"\xff\x00"), "", b"\xff\x00"),
+        (Credentials.from_password("u", b"\xff\x00"), "u", b"\xff\x00"),
         (Credentials.from_bearer_token("t", token_key_name="k"), "?k=t", None),
     ],
 )
@@ -260,6 +260,14 @@ def test_both_protocols_carry_exactly_the_same(
     assert (packet.username, packet.password) == (username, password)
     assert (connection.username, connection.password) == (username, password)
     assert (built.carried.username, built.carried.password) == (username, password)
+
+
+@pytest.mark.parametrize("credentials", [Credentials.from_password("", "p"), Credentials.from_password("u", "")])
+def test_a_password_that_awscrt_would_drop_in_silence_is_refused_for_311(credentials: Credentials) -> None:
+    with pytest.raises(ConfigurationError, match="drops a password") as caught:
+        builder(credentials, protocol="mqtt311")
+    assert caught.value.code == "password_would_be_dropped"
+    assert isinstance(builder(credentials).mqtt5(), mqtt5.Client)
 
 
 def test_the_longest_user_name_makes_both_native_objects() -> None:

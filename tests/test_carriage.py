@@ -120,9 +120,8 @@ def test_nothing_is_sent_that_was_not_given() -> None:
     assert write_connect(Credentials(username="u").reveal()) == ConnectFields("u", None)
 
 
-def test_a_password_alone_takes_an_empty_user_name_along() -> None:
-    # MQTT 3.1.1 section 3.1.2.9: no password without a user name.
-    assert write_connect(Credentials(password=b"p").reveal()) == ConnectFields("", b"p")
+def test_an_empty_user_name_is_not_sent() -> None:
+    assert write_connect(Credentials(password=b"p").reveal()) == ConnectFields(None, b"p")
 
 
 def test_a_binary_password_travels_unchanged_and_text_as_utf8() -> None:

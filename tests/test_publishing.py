@@ -150,7 +150,7 @@ def test_an_expiry_is_within_what_mqtt_can_say(expiry: int, legal: bool) -> None
     if legal:
         assert outgoing(expiry_seconds=expiry).expiry_seconds == expiry
     else:
-        with pytest.raises(ConfigurationError, match="expiry_seconds must be 1 to"):
+        with pytest.raises(ConfigurationError, match="expiry_seconds must be a whole number, 1 to"):
             outgoing(expiry_seconds=expiry)
 
 

@@ -47,8 +47,8 @@ def test_the_largest_will_has_128_kib() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"topic": "a/+"}, "will topic 'a/\\+' holds the wildcard"),
-        ({"topic": ""}, "will topic is empty"),
+        ({"topic": "a/+"}, "topic name 'a/\\+' holds the wildcard"),
+        ({"topic": ""}, "topic name is empty"),
         ({"topic": "a", "qos": 2}, "qos"),
         ({"topic": "a", "qos": -1}, "qos"),
         ({"topic": "a", "payload": [1]}, "payload"),

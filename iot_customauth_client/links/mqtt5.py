@@ -103,20 +103,21 @@ class Mqtt5Link:
 
     def publish(self, entry: Outgoing, done: PublishDone) -> PublishOutcome | None:
         """Send one message."""
-        packet = mqtt5.PublishPacket(
-            topic=entry.topic,
-            payload=entry.payload,
-            qos=_QOS[entry.qos],
-            retain=entry.retain,
-            message_expiry_interval_sec=entry.expiry_seconds,
-            content_type=entry.content_type,
-            response_topic=entry.response_topic,
-            correlation_data_bytes=entry.correlation_data,
-            user_properties=[mqtt5.UserProperty(*pair) for pair in entry.user_properties] or None,
-        )
         try:
-            future = self._client.publish(packet)
-        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+            future = self._client.publish(
+                mqtt5.PublishPacket(
+                    topic=entry.topic,
+                    payload=entry.payload,
+                    qos=_QOS[entry.qos],
+                    retain=entry.retain,
+                    message_expiry_interval_sec=entry.expiry_seconds,
+                    content_type=entry.content_type,
+                    response_topic=entry.response_topic,
+                    correlation_data_bytes=entry.correlation_data,
+                    user_properties=[mqtt5.UserProperty(*pair) for pair in entry.user_properties] or None,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - must not reach the pump: that would lose an acknowledgement
             return publish_failure(error)
         future.add_done_callback(partial(_published, entry, done))
         return None

@@ -27,9 +27,7 @@ from .dialogue import RefusedSubscribe311
 from .doors import Door, ServedNames, TurnAway
 from .effects import Effect, HangUp, Happened, Send
 from .event_log import EventLog
-from .events import Connected
 from .lambda_context import LambdaContext
-from .offence import DisconnectReason
 from .place import Place
 from .redaction import scrub
 
@@ -83,7 +81,6 @@ class Server:
         self._connections: dict[int, ClientConnection] = {}
         self._half_open: dict[int, ClientConnection] = {}
         self._max_half_open = _half_open_limit()
-        self._client_ids: dict[int, str] = {}
         self._outputs: dict[int, ClientConnection] = {}
         self._last_number = 0
         self._listener: asyncio.Server | None = None
@@ -107,8 +104,8 @@ class Server:
         if self._timer is not None:
             self._timer.cancel()
         now = self.loop.time()
-        for client_id in list(self._client_ids.values()):
-            self.perform(self.broker.disconnect(client_id, DisconnectReason.SERVER_INITIATED_DISCONNECT, now=now))
+        for number in list(self._connections):
+            self.perform(self.broker.shut_down(number, now=now))
         self.flush()
         for connection in list(self._connections.values()):
             connection.close()
@@ -168,7 +165,6 @@ class Server:
         """The transport of a connection has ended."""
         self._half_open.pop(connection.number, None)
         self._outputs.pop(connection.number, None)
-        self._client_ids.pop(connection.number, None)
         if self._connections.pop(connection.number, None) is not None:
             self.perform(self.broker.closed(connection.number, now=self.loop.time()))
         if not self._connections:
@@ -201,8 +197,6 @@ class Server:
                         connection.send(effect.packet)
                 case Happened():
                     self.log.append(effect.event)
-                    if isinstance(effect.event, Connected):
-                        self._client_ids[effect.event.connection] = effect.event.client_id
                 case HangUp():
                     connection = self._connections.get(effect.connection)
                     if connection is not None:

@@ -59,7 +59,6 @@ def test_connections_that_came_and_went_leave_nothing_in_the_server(endpoint: Lo
     assert not server._connections
     assert not server._half_open
     assert not server._outputs
-    assert not server._client_ids
     assert not any(server.broker.sizes().values())
 
 
