@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -40,6 +40,9 @@ from .carriage import RawCredentials, read_username, redact_bytes, redact_text, 
 from .errors import ConfigurationError
 from .parameters import Parameters
 from .query_parts import sort_parts
+
+if TYPE_CHECKING:
+    from .signing import KeySource
 
 
 class Credentials(BaseModel):
@@ -224,6 +227,29 @@ class Credentials(BaseModel):
         if self.expires_at is not None:
             left = (self.expires_at - datetime.now(UTC)).total_seconds()
             self._expires_monotonic = time.monotonic() + left
+
+    def sign(self, private_key: KeySource, *, password: str | bytes | None = None) -> Self:
+        """Return the same credentials with the signature of their token, made with an RSA key of 2,048 bits or more.
+
+        The key is PEM text, bytes, or the path of a file; `password` decrypts it (`signing.sign_token`). Raises
+        `ConfigurationError` if there is no token, if there is a signature already, or if the key cannot be used.
+        """
+        if self.token is None:
+            raise ConfigurationError(
+                "there is no token to sign: make the credentials by Credentials.from_bearer_token()",
+                code="credentials_incomplete",
+            )
+        if self.signature is not None:
+            raise ConfigurationError(
+                "the token has a signature already: sign credentials without one, as Credentials.from_bearer_token() "
+                "makes them",
+                code="credentials_invalid",
+            )
+        from .signing import sign_token
+
+        signature = sign_token(self.token.get_secret_value(), private_key, password=password)
+        # A copy, not new credentials: it keeps the lifetime as it was counted.
+        return self.model_copy(update={"signature": SecretStr(signature)})
 
     # -- what leaves ------------------------------------------------------------------------------------------------
 
