@@ -100,7 +100,7 @@ def check_signature(value: SecretStr | None) -> SecretStr | None:
     if "-" in plain or "_" in plain:
         raise ValueError(
             "is base64url ('-' or '_' in it): the service takes standard base64; for the third part of a JWT "
-            "replace '-' by '+' and '_' by '/'"
+            "replace '-' by '+' and '_' by '/', or pass the whole JWT to Credentials.from_jwt()"
         )
     if not _SIGNATURE.fullmatch(plain):
         raise ValueError("is not base64: letters, digits, '+', '/', and up to two '=' at the end")

@@ -42,6 +42,7 @@ from .parameters import Parameters
 from .query_parts import sort_parts
 
 if TYPE_CHECKING:
+    from .settings import ConnectionSettings
     from .signing import KeySource
 
 
@@ -75,6 +76,7 @@ class Credentials(BaseModel):
     parameters: Annotated[Mapping[str, str], AfterValidator(rules.check_parameters)] = Parameters()
     expires_at: Annotated[datetime | None, AfterValidator(rules.check_expiry)] = None
 
+    _longest_seconds: float | None = PrivateAttr(default=None)
     _expires_monotonic: float | None = PrivateAttr(default=None)
 
     def __init__(self, **values: Any) -> None:
@@ -186,6 +188,69 @@ class Credentials(BaseModel):
         return cls._from_raw(raw, password, rules.expiry(expires_at, expires_in_seconds))
 
     @classmethod
+    def from_jwt(
+        cls,
+        encoded: str,
+        *,
+        token_key_name: str,
+        authorizer: str | None = None,
+        username: str = "",
+        password: str | bytes | None = None,
+        parameters: Mapping[str, str] | None = None,
+        expires_at: datetime | None = None,
+        expires_in_seconds: float | None = None,
+    ) -> Self:
+        """Make credentials of a JWT signed with RS256, for an authorizer with signing enabled.
+
+        Its `header.payload` is the token, its third part the signature. The expiry is the claim `exp`, unless another
+        is given; the lifetime ends after `exp - iat` at the latest, since a device's clock may not be set yet. Other
+        algorithms are refused: the service cannot verify them. The signature itself is not verified here.
+        """
+        from .jwt import read_jwt
+
+        given = rules.expiry(expires_at, expires_in_seconds)
+        jwt = read_jwt(encoded, with_times=given is None)
+        made = cls.from_signed_token(
+            jwt.token,
+            jwt.signature,
+            token_key_name=token_key_name,
+            authorizer=authorizer,
+            username=username,
+            password=password,
+            parameters=parameters,
+            expires_at=given or jwt.expires_at,
+        )
+        made._longest_seconds = jwt.longest_seconds
+        made._count_lifetime()
+        return made
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        token_key_name: str | None = None,
+        expires_at: datetime | None = None,
+        expires_in_seconds: float | None = None,
+    ) -> tuple[ConnectionSettings, Self]:
+        """Make settings and credentials of a finished `wss://host/mqtt?...` or `https://host/topics/...?...` URL.
+
+        Its query is decoded as the service does it (`+` stays `+`), and encoded anew when it is sent; which part is the
+        token is told as by `from_username`. The settings have the host and the port, and send the credentials in the
+        query of a WebSocket; an HTTPS URL's topic and what it says about its message (`qos`, `contentType` ...) are
+        not credentials and left out.
+        """
+        from .ready_url import read_url
+        from .settings import ConnectionSettings
+
+        ready = read_url(url, token_key_name)
+        raw = sort_parts(ready.parts, token_key_name, what="URL")
+        settings = ConnectionSettings(
+            endpoint=ready.host, port=ready.port, transport="websocket", credentials_in="query"
+        )
+        return settings, cls._from_raw(raw, None, rules.expiry(expires_at, expires_in_seconds))
+
+    @classmethod
     def load(cls, file: str | Path) -> Self:
         """Read the table `[credentials]` of a TOML file.
 
@@ -224,9 +289,14 @@ class Credentials(BaseModel):
 
     def model_post_init(self, _context: object, /) -> None:
         """Note the lifetime on the monotonic clock: a device's wall clock may be set after this."""
+        self._count_lifetime()
+
+    def _count_lifetime(self) -> None:
         if self.expires_at is not None:
             left = (self.expires_at - datetime.now(UTC)).total_seconds()
-            self._expires_monotonic = time.monotonic() + left
+            # While the clock is not set, it stands before the issue, and more seems to be left than there ever was.
+            longest = left if self._longest_seconds is None else self._longest_seconds
+            self._expires_monotonic = time.monotonic() + min(left, longest)
 
     def sign(self, private_key: KeySource, *, password: str | bytes | None = None) -> Self:
         """Return the same credentials with the signature of their token, made with an RSA key of 2,048 bits or more.
@@ -310,4 +380,4 @@ class Credentials(BaseModel):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         # Another process has another monotonic clock: count the lifetime anew from the wall clock.
         super().__setstate__(state)
-        self.model_post_init(None)
+        self._count_lifetime()
