@@ -38,6 +38,8 @@ class SettingsDict(TypedDict, total=False):
 
     port: int
     protocol: Literal["mqtt5", "mqtt311"]
+    transport: Literal["tls", "websocket"]
+    credentials_in: Literal["connect", "headers", "query"]
     alpn: str | None
     ca_file: Path | str | None
     keep_alive_seconds: int
@@ -81,6 +83,8 @@ class ConnectionSettings(BaseModel):
     client_id: str | None = None
     port: int = Field(default=SERVICE_PORT, ge=1, le=65_535)
     protocol: Literal["mqtt5", "mqtt311"] = "mqtt5"
+    transport: Literal["tls", "websocket"] = "tls"
+    credentials_in: Literal["connect", "headers", "query"] = "connect"
     alpn: str | None = "auto"
     ca_file: Path | None = None
     keep_alive_seconds: int = Field(default=60, ge=0, le=65_535)

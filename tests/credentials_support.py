@@ -34,7 +34,8 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 usernames = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="?").filter(lambda c: not _is_noncharacter(c)),
     max_size=60,
-)
+).filter(lambda text: not text or text.strip("*") != "")
+parameter_values = any_text.filter(lambda text: not text or text.strip("*") != "")
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 authorizers = st.text(_LETTERS + "=,@", min_size=1, max_size=128)
 token_key_names = st.text(_LETTERS, min_size=1, max_size=128).filter(lambda t: t.lower() not in RESERVED_PARAMETERS)
@@ -62,7 +63,7 @@ def credential_fields(draw: st.DrawFn) -> Fields:
         fields["token"] = draw(tokens)
         if draw(st.booleans()):
             fields["signature"] = draw(signatures)
-    pairs = st.tuples(_NAMES.filter(lambda name: name.lower() != key.lower()), any_text)
+    pairs = st.tuples(_NAMES.filter(lambda name: name.lower() != key.lower()), parameter_values)
     found = draw(st.lists(pairs, max_size=4, unique_by=lambda pair: pair[0].lower()))
     if found:
         fields["parameters"] = dict(found)
