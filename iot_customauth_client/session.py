@@ -22,6 +22,7 @@ The session knows neither futures nor event loops: what ends is told to a `Promi
 
 from __future__ import annotations
 
+import contextlib
 import random
 import weakref
 from collections.abc import Callable, Hashable
@@ -32,7 +33,7 @@ from typing import Any, Final
 from .builder import ConnectionBuilder
 from .clock import Clock, Timer
 from .credentials import Credentials
-from .diagnosis import Context, Policy, explain_end, explain_publish, policy_of
+from .diagnosis import UPGRADE_FAILED, Context, Policy, explain_end, explain_publish, policy_of
 from .errors import (
     ConfigurationError,
     ConnectError,
@@ -46,6 +47,7 @@ from .errors import (
     ProxyRefused,
     TlsFailed,
 )
+from .http_answers import HttpAnswer, explain_upgrade
 from .inbox import Inbox, Registration
 from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd, PublishOutcome
@@ -60,6 +62,7 @@ from .workers import Serial
 
 _PROBE_AFTER_SECONDS: Final = 2.0
 _PROBE_TIMEOUT_SECONDS: Final = 5.0
+_UPGRADE_VERDICT_SECONDS: Final = 60.0  # an endpoint's answer to an upgrade counts so long for later ones
 _MAX_PROBES: Final = 2  # one for an attempt without an outcome, one for an error that needs explaining
 _GRACE_SECONDS: Final = 1.0
 _FIRST_BACK_OFF_SECONDS: Final = 1.0
@@ -109,6 +112,8 @@ class Session:
         self._probing = False
         self._probes = 0
         self._probed: ConnectError | None = None
+        self._upgrade_probed_at = -_UPGRADE_VERDICT_SECONDS
+        self._upgrade_answer: HttpAnswer | None = None
         self._ended_with: ConnectError | None = None
         self._timers: list[Timer] = []
         self._ending = False
@@ -250,6 +255,7 @@ class Session:
         self._cancel_timers()
         self._hang_ups = 0
         self._error = None
+        self._upgrade_probed_at, self._upgrade_answer = -_UPGRADE_VERDICT_SECONDS, None
         self._change(State.CONNECTED, session_present=accepted.session_present)
         self._subscribing.attach(link)
         self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
@@ -264,6 +270,10 @@ class Session:
         error = explain_end(end, self._context())
         if self._state is State.CONNECTED:
             self._finish(error)
+        elif isinstance(error, ConfigurationError):
+            self._outcome(error)
+        elif end.error_name == UPGRADE_FAILED:
+            self._explain_upgrade(link, error)
         elif isinstance(error, _EXPLAINED_BY_PROBE) or end.error_name == _CLOSED_SOMEWHERE:
             self._explain(error)
         else:
@@ -279,7 +289,39 @@ class Session:
         else:
             self._outcome(error)
 
-    def _outcome(self, error: ConnectError) -> None:
+    def _explain_upgrade(self, link: Link, error: ConnectError) -> None:
+        """Ask the endpoint once more for what awscrt's MQTT clients throw away: its answer to the upgrade."""
+        from .upgrade_probe import probe_upgrade
+
+        now = self._runtime.clock.monotonic()
+        upgrade = self._builder.upgrade()
+        if upgrade is None or now < self._upgrade_probed_at + _UPGRADE_VERDICT_SECONDS:
+            self._upgrade_explained(link, error, None)
+            return
+        self._upgrade_probed_at, self._upgrade_answer = now, None
+        me, settings, runtime = weakref.ref(self), self.settings, self._runtime
+
+        def ask() -> None:
+            answer = None
+            with contextlib.suppress(CustomAuthError):  # then the first error stands
+                answer = probe_upgrade(settings, upgrade.parts(), runtime, _PROBE_TIMEOUT_SECONDS)
+            session = me()
+            if session is not None:
+                session._serial.post(partial(session._upgrade_explained, link, error, answer))
+
+        self._runtime.workers.submit(ask)
+
+    def _upgrade_explained(self, link: Link, error: ConnectError, answer: HttpAnswer | None) -> None:
+        if link is not self._link or self._state is not State.CONNECTING:
+            return
+        self._upgrade_answer = answer or self._upgrade_answer
+        if self._upgrade_answer is not None:
+            explained = explain_upgrade(self._upgrade_answer, self._context())
+            explained.__cause__ = error.__cause__
+            error = explained
+        self._outcome(error)
+
+    def _outcome(self, error: ConnectError | ConfigurationError) -> None:
         """Decide what follows from a failed attempt."""
         policy = policy_of(error)
         self._hang_ups = self._hang_ups + 1 if policy is Policy.SECOND_TIME else 0
