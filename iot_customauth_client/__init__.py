@@ -41,10 +41,13 @@ if TYPE_CHECKING:
     from .errors import Throttled as Throttled
     from .errors import TlsFailed as TlsFailed
     from .futures import PublishFuture as PublishFuture
+    from .https import HttpsPublisher as HttpsPublisher
+    from .https import HttpsResult as HttpsResult
     from .messages import CloseReport as CloseReport
     from .messages import Message as Message
     from .messages import PublishResult as PublishResult
     from .plan import ConnectPlan as ConnectPlan
+    from .plan import PublishPlan as PublishPlan
     from .runtime import close_all as close_all
     from .settings import ConnectionSettings as ConnectionSettings
     from .state import State as State
@@ -86,8 +89,9 @@ _HOMES: Final = {
         "TlsFailed",
     ),
     "futures": ("PublishFuture",),
+    "https": ("HttpsPublisher", "HttpsResult"),
     "messages": ("CloseReport", "Message", "PublishResult"),
-    "plan": ("ConnectPlan",),
+    "plan": ("ConnectPlan", "PublishPlan"),
     "runtime": ("close_all",),
     "settings": ("ConnectionSettings",),
     "state": ("State", "StateChange"),

@@ -191,8 +191,9 @@ class HttpDoor(Server):
         return [packet for packet in self.packets if isinstance(packet, Connect)]
 
     def _talk(self, plain: socket.socket, number: int) -> None:
-        with self._context.wrap_socket(plain, server_side=True) as secure:
+        with self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as secure:
             self.keep(secure)
+            secure.do_handshake()
             self.alpn.append(secure.selected_alpn_protocol())
             self._http(secure, number)
 
@@ -224,12 +225,12 @@ class HttpDoor(Server):
                 headers = [("content-length", str(len(reply.body))), *reply.headers]
                 if reply.close:
                     headers.append(("connection", "close"))
-                for part in (
+                parts = (
                     h11.Response(status_code=reply.status, headers=headers),
                     h11.Data(data=reply.body),
                     h11.EndOfMessage(),
-                ):
-                    secure.sendall(connection.send(part) or b"")
+                )
+                secure.sendall(b"".join(connection.send(part) or b"" for part in parts))  # at once: Nagle waits 40 ms
                 if reply.close:
                     return
                 connection.start_next_cycle()
