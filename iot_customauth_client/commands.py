@@ -114,7 +114,8 @@ def _curl(settings: ConnectionSettings, proxy: HttpProxy | None, options: Iterab
     if proxy is not None:
         parts += ["--proxy", f"http://{proxy.host}:{proxy.port}"]
         if proxy.username is not None:
-            parts += ["--proxy-user", "<proxy user>:<proxy password>"]
+            # curl decodes both.
+            parts += ["--proxy-user", "<proxy user, percent-encoded>:<proxy password, percent-encoded>"]
     port = "" if settings.port == SERVICE_PORT else f":{settings.port}"
     return shlex.join([*parts, *options, f"https://{settings.endpoint}{port}{target}"])
 

@@ -88,12 +88,14 @@ class Context:
 def explain_end(end: LinkEnd, context: Context) -> ConnectError | ConfigurationError:
     """Return the error for the end of an attempt or a connection, with awscrt's own as `__cause__`.
 
-    An error of ours that ended it before anything was sent (no credentials for the upgrade) is returned as it is.
+    An error of ours that ended it before anything was sent (no credentials for the upgrade) is returned as it is, but
+    for whom it is about: a copy, since one source of credentials may serve many connections.
     """
     if isinstance(end.error, ConnectError | ConfigurationError):
-        end.error.client_id = context.settings.client_id
-        end.error.elapsed_seconds = round(context.elapsed_seconds, 3)
-        return end.error
+        ours = end.error.copy()
+        ours.client_id = context.settings.client_id
+        ours.elapsed_seconds = round(context.elapsed_seconds, 3)
+        return ours
     error = _by_reason_code(end, context) or _by_name(end, context) or _by_phase(end, context)
     error.__cause__ = end.error
     return error

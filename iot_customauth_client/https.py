@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .carriage import redact_headers, redact_path
+from .carriage import redact_headers, redact_query
 from .commands import curl_publish, openssl, placeholders, with_placeholders
 from .credentials import Credentials
 from .dialling import proxy_of
@@ -98,7 +98,8 @@ class PublisherCore:
         whole = credential_parts(parts, raw, place)
         proxy, alpn = proxy_of(settings), http_alpn(settings)
         in_headers = place == "headers"
-        shown_target = parts.target if in_headers else parts.target + redact_path(whole.target)[len(parts.target) :]
+        query = whole.target[len(parts.target) :]  # what the credentials added
+        shown_target = parts.target + (f"&{redact_query(query[1:])}" if query else "")
         shown_headers = parts.headers + redact_headers(whole.headers[len(parts.headers) :])
         command_target = parts.target if in_headers else with_placeholders(parts.target, raw)
         command_headers = parts.headers + (placeholders(raw, encoded=False) if in_headers else ())

@@ -32,9 +32,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(asyncio.wait_for(coroutine, 30))
 
 
-async def until(condition: Any) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
+async def arrived(door: HttpDoor) -> None:
+    """Wait, off the loop, until the server has a message."""
+    await asyncio.to_thread(door.wait, lambda: len(door.publishes()) > 0)
 
 
 @pytest.mark.parametrize("place", ["headers", "query"])
@@ -83,7 +83,7 @@ def test_cancelling_a_message_that_was_sent_leaves_the_connection_to_the_next_on
     async def main() -> None:
         async with aio.HttpsPublisher(door.settings(), BEARER) as publisher:
             first = asyncio.create_task(publisher.publish("t", b"1"))
-            await until(door.publishes)
+            await arrived(door)
             second = asyncio.create_task(publisher.publish("t", b"2"))
             third = asyncio.create_task(publisher.publish("t", b"3"))
             await asyncio.sleep(0)
@@ -152,7 +152,7 @@ def test_neither_dialling_nor_closing_holds_the_loop_up(
         for _ in range(30):
             await asyncio.sleep(0.001)  # the loop goes on while the file is being opened
         opened.set()
-        await until(door.publishes)
+        await arrived(door)
         closing = asyncio.create_task(publisher.close(timeout=0.2))
         ticks = 0
         while not closing.done():
@@ -181,7 +181,7 @@ def test_a_loop_that_ends_while_a_message_is_under_way_leaves_no_noise(door: Htt
 
     async def main() -> None:
         task = asyncio.create_task(publisher.publish("t"))
-        await until(door.publishes)
+        await arrived(door)
         task.cancel()
 
     run(main())

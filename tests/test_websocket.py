@@ -20,6 +20,7 @@ from door_servers import (
 
 from iot_customauth_client import (
     AuthenticationRefused,
+    ClosedBeforeConnack,
     ConfigurationError,
     ConnectError,
     ConnectionBuilder,
@@ -342,6 +343,18 @@ def test_a_denied_connect_after_the_upgrade_is_a_refusal_by_reason_code(door: Ht
         connect(settings, credentials=SIGNED, timeout=WAIT)
     assert caught.value.reason_code == 135
     assert len(door.upgrades()) == 1
+
+
+def test_a_hang_up_after_the_upgrade_is_raised_at_the_second_time(door: HttpDoor) -> None:
+    def hang_up(_packet: Packet) -> list[Packet]:
+        raise EOFError
+
+    door.answer_mqtt = hang_up
+    settings = door.settings(protocol="mqtt311", transport="websocket", credentials_in="headers")
+    with pytest.raises(ClosedBeforeConnack) as caught:
+        connect(settings, credentials=SIGNED, timeout=WAIT)
+    assert "client id" in caught.value.likely_causes[0]
+    assert len(door.upgrades()) == 2
 
 
 # -- through a proxy --------------------------------------------------------------------------------------------------
