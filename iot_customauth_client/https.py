@@ -19,8 +19,9 @@ from .credentials import Credentials
 from .dialling import proxy_of
 from .errors import ConfigurationError, CredentialsExpired, CustomAuthError
 from .http_answers import HttpAnswer, explain_publish_answer
+from .https_exchange import Done, Exchange
 from .https_request import HttpPlace, credential_parts, make_request, message_parts
-from .kept_connection import Done, Exchange, KeptConnection, http_alpn
+from .kept_connection import KeptConnection, http_alpn
 from .messages import PublishResult
 from .outbox import Outgoing
 from .plan import PublishPlan, host_notes, size_notes, trust_of

@@ -22,7 +22,6 @@ The session knows neither futures nor event loops: what ends is told to a `Promi
 
 from __future__ import annotations
 
-import contextlib
 import random
 import weakref
 from collections.abc import Callable, Hashable
@@ -58,11 +57,11 @@ from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
 from .state import State, StateChange
 from .subscribing import Subscribing
+from .upgrade_probe import UpgradeVerdict
 from .workers import Serial
 
 _PROBE_AFTER_SECONDS: Final = 2.0
 _PROBE_TIMEOUT_SECONDS: Final = 5.0
-_UPGRADE_VERDICT_SECONDS: Final = 60.0  # an endpoint's answer to an upgrade counts so long for later ones
 _MAX_PROBES: Final = 2  # one for an attempt without an outcome, one for an error that needs explaining
 _GRACE_SECONDS: Final = 1.0
 _FIRST_BACK_OFF_SECONDS: Final = 1.0
@@ -112,8 +111,7 @@ class Session:
         self._probing = False
         self._probes = 0
         self._probed: ConnectError | None = None
-        self._upgrade_probed_at = -_UPGRADE_VERDICT_SECONDS
-        self._upgrade_answer: HttpAnswer | None = None
+        self._upgrades = UpgradeVerdict(self._builder, runtime)
         self._ended_with: ConnectError | None = None
         self._timers: list[Timer] = []
         self._ending = False
@@ -255,7 +253,7 @@ class Session:
         self._cancel_timers()
         self._hang_ups = 0
         self._error = None
-        self._upgrade_probed_at, self._upgrade_answer = -_UPGRADE_VERDICT_SECONDS, None
+        self._upgrades.forget()
         self._change(State.CONNECTED, session_present=accepted.session_present)
         self._subscribing.attach(link)
         self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
@@ -291,32 +289,20 @@ class Session:
 
     def _explain_upgrade(self, link: Link, error: ConnectError) -> None:
         """Ask the endpoint once more for what awscrt's MQTT clients throw away: its answer to the upgrade."""
-        from .upgrade_probe import probe_upgrade
+        me = weakref.ref(self)
 
-        now = self._runtime.clock.monotonic()
-        upgrade = self._builder.upgrade()
-        if upgrade is None or now < self._upgrade_probed_at + _UPGRADE_VERDICT_SECONDS:
-            self._upgrade_explained(link, error, None)
-            return
-        self._upgrade_probed_at, self._upgrade_answer = now, None
-        me, settings, runtime = weakref.ref(self), self.settings, self._runtime
-
-        def ask() -> None:
-            answer = None
-            with contextlib.suppress(CustomAuthError):  # then the first error stands
-                answer = probe_upgrade(settings, upgrade.parts(), runtime, _PROBE_TIMEOUT_SECONDS)
+        def answered(answer: HttpAnswer | None) -> None:
             session = me()
             if session is not None:
                 session._serial.post(partial(session._upgrade_explained, link, error, answer))
 
-        self._runtime.workers.submit(ask)
+        self._upgrades.ask(answered)
 
     def _upgrade_explained(self, link: Link, error: ConnectError, answer: HttpAnswer | None) -> None:
         if link is not self._link or self._state is not State.CONNECTING:
             return
-        self._upgrade_answer = answer or self._upgrade_answer
-        if self._upgrade_answer is not None:
-            explained = explain_upgrade(self._upgrade_answer, self._context())
+        if answer is not None:
+            explained = explain_upgrade(answer, self._context())
             explained.__cause__ = error.__cause__
             error = explained
         self._outcome(error)

@@ -7,10 +7,13 @@ them), by the same way, and closes at once should it be accepted. It never sends
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from .dialling import proxy_of, proxy_options, socket_options, tls_options
+from .errors import CustomAuthError
 from .http_answers import HttpAnswer
 from .runtime import Runtime
 from .settings import ConnectionSettings
@@ -18,6 +21,42 @@ from .upgrade import UpgradeParts
 
 if TYPE_CHECKING:
     from awscrt.http import HttpRequest
+
+    from .builder import ConnectionBuilder
+
+_TIMEOUT_SECONDS: Final = 5.0
+_COUNTS_FOR_SECONDS: Final = 60.0
+
+
+class UpgradeVerdict:
+    """What the endpoint answers to upgrades, asked for at most once per outage and minute."""
+
+    def __init__(self, builder: ConnectionBuilder, runtime: Runtime) -> None:
+        self._builder = builder
+        self._runtime = runtime
+        self._answer: HttpAnswer | None = None
+        self._ask_again_at = 0.0
+
+    def ask(self, done: Callable[[HttpAnswer | None], None]) -> None:
+        """Call `done` with the answer, at once or from a worker thread; `None` if there was none to be had."""
+        now = self._runtime.clock.monotonic()
+        upgrade = self._builder.upgrade()
+        if upgrade is None or now < self._ask_again_at:
+            done(self._answer)
+            return
+        self._ask_again_at, self._answer = now + _COUNTS_FOR_SECONDS, None
+        settings, runtime = self._builder.settings, self._runtime
+
+        def knock() -> None:
+            with contextlib.suppress(CustomAuthError):  # then the first error stands
+                self._answer = probe_upgrade(settings, upgrade.parts(), runtime, _TIMEOUT_SECONDS)
+            done(self._answer)
+
+        self._runtime.workers.submit(knock)
+
+    def forget(self) -> None:
+        """The outage is over: the next refusal is asked about anew."""
+        self._ask_again_at, self._answer = 0.0, None
 
 
 def probe_upgrade(
