@@ -25,7 +25,10 @@ def local(
     ] = None,
     authorizer: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FILE.py[:function]", help="Authorizer without signatures; may be repeated."),
+        typer.Option(
+            metavar="NAME=FILE.py[:function]|URL",
+            help="Authorizer without signatures: a Python function, or a Lambda Invoke URL; may be repeated.",
+        ),
     ] = None,
     default_authorizer: Annotated[str | None, typer.Option(help="Authorizer for devices that name none.")] = None,
     region: Annotated[

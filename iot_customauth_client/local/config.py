@@ -24,7 +24,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .._suggest import unknown
 from .._validation import refuse
 from ..errors import ConfigurationError
-from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name, split_function
+from .authorizer_targets import split_function
+from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name
+from .command import Command
+from .invoke_url import is_url
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -56,11 +59,12 @@ class EndpointTable(BaseModel):
 
 
 class AuthorizerTable(BaseModel):
-    """`[authorizers.NAME]`; `public_keys` are PEM files."""
+    """`[authorizers.NAME]`; `public_keys` are PEM files. Either `function` or `command` is there."""
 
     model_config = _STRICT
 
-    function: str
+    function: str | None = None
+    command: list[str] | None = None
     signing_disabled: bool = False
     token_key_name: str | None = None
     public_keys: list[str] = []
@@ -104,7 +108,7 @@ class Flags:
     log_format: str | None = None
     show_secrets: bool = False
     authorizers: Sequence[str] = ()
-    """Each `NAME=FILE.py` or `NAME=FILE.py:function`."""
+    """Each `NAME=FILE.py`, `NAME=FILE.py:function` or `NAME=http://...`."""
 
 
 def configure(file: Path | None, flags: Flags) -> LocalConfig:
@@ -146,20 +150,24 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
 
 
 def split_authorizer_flag(text: str) -> tuple[str, str]:
-    """Split `NAME=FILE.py[:function]`. Both may hold `=`: the first split that leads to a file counts.
+    """Split `NAME=FILE.py[:function]` or `NAME=URL`.
+
+    Both sides may hold `=`: the first split that leads to a file or a URL counts.
 
     Raises `ConfigurationError` if there is no `=`, or the name is none that the service would take.
     """
     places = [index for index, character in enumerate(text) if character == "="]
     if not places:
-        raise ConfigurationError(f"--authorizer {text!r}: write NAME=FILE.py or NAME=FILE.py:function")
-    best = next((place for place in places if _is_file(text[place + 1 :])), places[0])
+        raise ConfigurationError(f"--authorizer {text!r}: write NAME=FILE.py or NAME=FILE.py:function, or NAME=URL")
+    best = next((place for place in places if _is_function(text[place + 1 :])), places[0])
     name = text[:best]
     check_authorizer_name(name)
     return name, text[best + 1 :]
 
 
-def _is_file(function: str) -> bool:
+def _is_function(function: str) -> bool:
+    if is_url(function):
+        return True
     try:
         return split_function(function)[0].is_file()
     except ConfigurationError:
@@ -172,12 +180,10 @@ def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalA
     table = _check(AuthorizerTable, entry, where)
     try:
         check_authorizer_name(name)
-        path, function_name = split_function(table.function)
-        path = directory / path
-        if not path.is_file():
-            raise ConfigurationError(f"there is no file {path}")
         return LocalAuthorizer(
-            f"{path}:{function_name}",
+            None if table.function is None else _function(table.function, directory),
+            command=table.command,
+            working_directory=None if table.command is None else _command_directory(table.command, directory),
             signing_disabled=table.signing_disabled,
             token_key_name=table.token_key_name,
             public_keys=tuple(directory / key for key in table.public_keys),
@@ -186,6 +192,25 @@ def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalA
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error.message}") from error
+
+
+def _function(text: str, directory: Path) -> str:
+    """Return the function as `LocalAuthorizer` takes it; a file's path stands from the TOML file."""
+    if is_url(text):
+        return text
+    path, function_name = split_function(text)
+    path = directory / path
+    if not path.is_file():
+        raise ConfigurationError(f"there is no file {path}")
+    return f"{path}:{function_name}"
+
+
+def _command_directory(command: list[str], directory: Path) -> Path:
+    """Return where a command runs: beside the TOML file, so that the paths among its arguments stand from there."""
+    problem = Command.of(command, directory).problem()
+    if problem is not None:
+        raise ConfigurationError(f"command: {problem}")
+    return directory
 
 
 def _read(file: Path) -> dict[str, Any]:

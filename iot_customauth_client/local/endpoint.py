@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Self, Unpack, get_args, overload
 
 from .._suggest import unknown
 from ..errors import ConfigurationError
-from .authorizers import AuthorizerFunction, LocalAuthorizer, as_authorizers
+from .authorizer_targets import AuthorizerFunction
+from .authorizers import LocalAuthorizer, as_authorizers
 from .certificates import Certificates
 from .codec import Properties, Property, PropertyValue
 from .dialogue import RefusedSubscribe311

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from iot_customauth_client.errors import ConfigurationError
+from iot_customauth_client.local.command import Command
 from iot_customauth_client.local.config import Flags, configure, split_authorizer_flag
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "local.toml"
@@ -114,10 +115,14 @@ MISTAKES: list[tuple[str, str]] = [
     ("endpoint = 3", r"write \[endpoint\]"),
     ("[authorizers.a]\nfunction = 'authorizer.py'", r"\[authorizers\.a\]: .*signing_disabled"),
     ("[authorizers.a]\nfunctoin = 'authorizer.py'", "did you mean 'function'"),
-    ("[authorizers.a]\nsigning_disabled = true", "function"),
-    ("[authorizers.a]\ncommand = ['node']\nfunction = 'authorizer.py'", "unknown key 'command'"),
+    ("[authorizers.a]\nsigning_disabled = true", "calls one thing: .*; 0 were given"),
+    ("[authorizers.a]\ncommand = ['cat']\nfunction = 'authorizer.py'", "calls one thing: .*; 2 were given"),
+    ("[authorizers.a]\ncommand = []\nsigning_disabled = true", "no program"),
+    ("[authorizers.a]\ncommand = 'node a.js'\nsigning_disabled = true", "command"),
+    ("[authorizers.a]\ncommand = ['no-such-program']\nsigning_disabled = true", "no program 'no-such-program' on PATH"),
+    ("[authorizers.a]\ncommand = ['./authorizer.py']\nsigning_disabled = true", "may not be executed"),
     ("[authorizers.a]\nfunction = 'nowhere.py'\nsigning_disabled = true", r"there is no file .*nowhere\.py"),
-    ("[authorizers.a]\nfunction = 'http://h/i'\nsigning_disabled = true", r"write FILE\.py"),
+    ("[authorizers.a]\nfunction = 'http://h/i'\nsigning_disabled = true", "another path than an invocation"),
     ("[authorizers.'a b']\nfunction = 'authorizer.py'\nsigning_disabled = true", "authorizer name 'a b'"),
     ("[endpoint]\ndefault_authorizer = 'a'", "unknown default authorizer 'a'"),
     ("[endpoint", "is not TOML"),
@@ -143,6 +148,28 @@ def test_a_wrong_flag_is_told_as_a_flag() -> None:
         configure(None, Flags(authorizers=("authorizer.py",)))
     with pytest.raises(ConfigurationError, match="there is no file"):
         configure(None, Flags(authorizers=("a=nowhere.py",)))
+
+
+def test_an_authorizer_may_be_an_invoke_url_or_a_command_beside_the_file(directory: Path) -> None:
+    url = "http://127.0.0.1:3001/2015-03-31/functions/authorizer/invocations"
+    config = configure(
+        write(
+            directory,
+            f"""
+            [authorizers.behind_a_url]
+            function = "{url}"
+            signing_disabled = true
+            [authorizers.as_a_command]
+            command = ["cat", "authorizer.py"]
+            signing_disabled = true
+            """,
+        ),
+        Flags(authorizers=(f"a=b={url}?Qualifier=1",)),
+    )
+    assert str(config.authorizers["behind_a_url"].target) == url
+    assert config.authorizers["as_a_command"].target == Command(("cat", "authorizer.py"), directory)
+    assert str(config.authorizers["a=b"].target) == f"{url}?Qualifier=1"
+    assert config.authorizers["a=b"].signing_disabled
 
 
 def test_names_and_files_may_both_hold_an_equals_sign(directory: Path) -> None:
