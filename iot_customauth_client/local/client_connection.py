@@ -303,6 +303,7 @@ class ClientConnection(asyncio.Protocol):
             packet,
             server_name=self._hello.client_hello.server_name if self._hello else None,
             source_ip=self._source_ip,
+            http=None,
             is_there=lambda: not self._left(),
             granted=self._granted,
         ).begin()

@@ -20,9 +20,15 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     "proxied": lambda e: f"HTTP CONNECT to {e['target']}",
     "handshake": lambda e: f"TLS {e['tls_version']}, SNI {e['server_name']}, ALPN {e['alpn'] or 'none'}",
     "turned_away": lambda e: f"turned away ({e['cause']}): {e['explanation']}",
+    "http_request": lambda e: (
+        f"{e['method']} {e['path']}{'' if e['query'] is None else '?' + str(e['query'])}, authorizer"
+        f" {_or_none(e['authorizer'])}, {e['body_bytes']} bytes"
+    ),
+    "http_answered": lambda e: f"answered HTTP {e['status']}, trace id {e['trace_id']}",
+    "warned": lambda e: f"WARNING ({e['cause']}): {e['explanation']}",
     "connect_received": lambda e: (
-        f"CONNECT {e['protocol']} client id {_quote(e['client_id'])}, user name {_or_none(e['username'])},"
-        f" authorizer {_or_none(e['authorizer'])}, keep alive {e['keep_alive_seconds']} s"
+        f"CONNECT {e['protocol']}{_over(e['transport'])} client id {_quote(e['client_id'])}, user name"
+        f" {_or_none(e['username'])}, authorizer {_or_none(e['authorizer'])}, keep alive {e['keep_alive_seconds']} s"
     ),
     "authorizer_called": lambda e: f"authorizer {e['authorizer']} called with {_compact(e['event'])}",
     "authorizer_answered": lambda e: (
@@ -33,7 +39,7 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
         f"connected {e['protocol']} client id {_quote(e['client_id'])}, principal {e['principal_id']},"
         f" keep alive {e['keep_alive_seconds']} s"
     ),
-    "refused": lambda e: f"CONNECT refused ({e['cause']}, {_code(e['reason_code'])}): {e['explanation']}",
+    "refused": lambda e: f"{_refused(e)}): {e['explanation']}",
     "decided": lambda e: (
         f"{'allowed' if e['allowed'] else 'DENIED'} {e['action']} on {e['resource']}: {e['explanation']}"
     ),
@@ -80,8 +86,15 @@ def _message(told: _Fields) -> str:
     return text
 
 
-def _code(reason_code: object) -> str:
-    return "hung up" if reason_code is None else f"CONNACK {reason_code}"
+def _refused(told: _Fields) -> str:
+    if told["status"] is not None:
+        return f"request refused ({told['cause']}, HTTP {told['status']}"
+    code = told["reason_code"]
+    return f"CONNECT refused ({told['cause']}, {'hung up' if code is None else f'CONNACK {code}'}"
+
+
+def _over(transport: object) -> str:
+    return "" if transport == "tls" else f" over {transport}"
 
 
 def _list(values: object) -> str:
