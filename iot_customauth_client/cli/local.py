@@ -31,6 +31,10 @@ def local(
         ),
     ] = None,
     default_authorizer: Annotated[str | None, typer.Option(help="Authorizer for devices that name none.")] = None,
+    quotas: Annotated[
+        str | None,
+        typer.Option(metavar="off|aws", help="Whether the service's rates are enforced too.  [default: off]"),
+    ] = None,
     region: Annotated[
         str | None, typer.Option(help="Region in policies' ARNs.  [default: from an AWS host name, else any]")
     ] = None,
@@ -57,6 +61,7 @@ def local(
             cert_dir=cert_dir,
             authorizers=tuple(authorizer or ()),
             default_authorizer=default_authorizer,
+            quotas=quotas,
             region=region,
             account=account,
             ready_file=ready_file,

@@ -19,8 +19,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import select
 import socket
-from typing import TYPE_CHECKING, Final, cast
+import struct
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from .. import limits
 from .codec import CodecError, Connect, Decoder, Packet, Version, encode
@@ -32,6 +34,7 @@ from .events import Proxied as ProxiedEvent
 from .front import Front, Hello, Proxied
 from .http_door import HttpDoor, http_on_mqtt_door
 from .http_head import Reply
+from .reading import Pause, Reading
 from .tls import TlsError, TlsStream, alert
 
 if TYPE_CHECKING:
@@ -49,6 +52,11 @@ MAX_UNSENT_BYTES: Final = 32 * 1024 * 1024
 """What may wait for a peer that does not read; beyond that it is cut off."""
 
 _RECOGNISABLE_BYTES = 16
+_LINGER_NOT = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: closing resets the connection
+_PEER_HAS_CLOSED = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last on Linux only
+
+DropKind: TypeAlias = Literal["rst", "fin"]
+"""How a TCP connection is dropped: reset, or ended without a farewell of TLS and MQTT."""
 
 
 class Stage(enum.Enum):
@@ -87,15 +95,19 @@ class ClientConnection(asyncio.Protocol):
         self._held_bytes = bytearray()
         self._unsent: list[bytes] = []
         self._last_words = False
+        self._silent = False
+        self._holding: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._source_ip: str | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # set by connection_made, before all else
+        self._reading: Reading = cast("Reading", None)  # likewise
 
     # -- called by asyncio -------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin. asyncio has set TCP_NODELAY on the socket."""
         self._transport = cast("asyncio.Transport", transport)
+        self._reading = Reading(self._transport)
         peer = cast("tuple[str, int] | None", transport.get_extra_info("peername"))
         self._source_ip, port = peer[:2] if peer else (None, 0)
         host = f"[{self._source_ip}]" if self._source_ip and ":" in self._source_ip else self._source_ip
@@ -105,6 +117,8 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket gave."""
+        if self._silent:
+            return
         match self.stage:
             case Stage.LEAVING:
                 return
@@ -120,8 +134,9 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up; the one place through which every connection goes at last."""
         del exc  # asyncio gives the reset or broken pipe; for the client it is lost all the same
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._holding):
+            if timer is not None:
+                timer.cancel()
         if self.stage in HALF_OPEN:
             explanation = "the client closed the connection " + (
                 self._front.progress if self.stage is Stage.FRONT else self.stage.value
@@ -148,9 +163,16 @@ class ClientConnection(asyncio.Protocol):
         self._last_words = True
         self._server.has_output(self)
 
+    def hold(self, seconds: float) -> None:
+        """Read nothing for so long: the client has used up its throughput."""
+        if self._holding is not None:
+            self._holding.cancel()
+        self._reading.pause(Pause.THROUGHPUT)
+        self._holding = self._loop.call_later(seconds, self._reading.resume, Pause.THROUGHPUT)
+
     def flush(self) -> None:
         """Write this turn's output with one call, as few TLS records as possible."""
-        if self.stage is Stage.LEAVING or self._tls is None:
+        if self.stage is Stage.LEAVING or self._silent or self._tls is None:
             self._unsent.clear()
             return
         if self._unsent:
@@ -172,6 +194,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """End in good order, without a word in the log and without waiting for the peer: the endpoint stops."""
+        self._silent = False
         self._leave()
         self._transport.close()
 
@@ -179,6 +202,43 @@ class ClientConnection(asyncio.Protocol):
         """End at once; what was not sent is lost."""
         self.stage = Stage.LEAVING
         self._transport.abort()
+
+    # -- faults that a test asks for --------------------------------------------------------------------------------
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it was ended, and waits for its peer at most."""
+        return self._left()
+
+    def drop(self, how: DropKind) -> None:
+        """End the TCP connection at once, without a word of TLS or MQTT: by a reset, or by an end of the stream."""
+        if how == "fin":
+            self._silent = False
+            self._leave(farewell=False)
+            return
+        with contextlib.suppress(OSError):
+            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self.abort()
+
+    def fall_silent(self) -> None:
+        """Read and answer nothing any more, while the TCP connection stays."""
+        self._silent = True
+        self._reading.pause(Pause.SILENT)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._server.is_client(self)
+
+    def end_if_peer_has(self) -> None:
+        """Abort a silent connection whose peer has closed: nothing else would notice that."""
+        if not self._silent:
+            return
+        poll = select.poll()
+        poll.register(self._socket(), _PEER_HAS_CLOSED)
+        if poll.poll(0):
+            self.abort()
+
+    def _socket(self) -> socket.socket:
+        return cast("socket.socket", self._transport.get_extra_info("socket"))
 
     # -- before MQTT -------------------------------------------------------------------------------------------------
 
@@ -280,7 +340,7 @@ class ClientConnection(asyncio.Protocol):
                 return
             if self._left() or self._last_words:
                 return
-            server.perform(server.broker.receive(self.number, packet, now=self._loop.time()))
+            server.perform(server.broker.receive(self.number, packet, now=self._loop.time(), at=server.timekeeper.at))
         if error is None or self._left() or self._last_words:
             return
         wrong_door = http_on_mqtt_door(self._head) if self.stage is Stage.CONNECT else None
@@ -288,12 +348,13 @@ class ClientConnection(asyncio.Protocol):
             self.turn_away(wrong_door)
             return
         self._end_half_open()
-        server.perform(server.broker.malformed(self.number, error, self._decoder.version))
+        now, at = self._loop.time(), server.timekeeper.at
+        server.perform(server.broker.malformed(self.number, error, self._decoder.version, now=now, at=at))
 
     def _hold(self, plaintext: bytes) -> None:
         self._held_bytes += plaintext
         if len(self._held_bytes) > MAX_HELD_BYTES:
-            self._transport.pause_reading()
+            self._reading.pause(Pause.AHEAD)
 
     def _authenticate(self, packet: Connect) -> None:
         self._end_half_open()
@@ -311,7 +372,9 @@ class ClientConnection(asyncio.Protocol):
     def _granted(self, packet: Connect, grant: Grant) -> None:
         server = self._server
         self.stage = Stage.LIVE
-        server.perform(server.broker.connect(self.number, packet, grant, now=self._loop.time()))
+        server.perform(
+            server.broker.connect(self.number, packet, grant, now=self._loop.time(), at=server.timekeeper.at)
+        )
         self._release()
 
     def _release(self) -> None:
@@ -322,27 +385,29 @@ class ClientConnection(asyncio.Protocol):
         self._take(packets, error)
         if plaintext and error is None and not (self._left() or self._last_words):
             self._receive_mqtt(plaintext)
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._reading.resume(Pause.AHEAD)
 
     # -- ends and times ----------------------------------------------------------------------------------------------
 
-    def _leave(self) -> None:
-        """Write the last bytes, say that there will be no more, and wait a little for the peer to close."""
-        if self._left():
+    def _leave(self, *, farewell: bool = True) -> None:
+        """Write the last bytes, say that there will be no more, and wait a little for the peer to close.
+
+        farewell: end TLS in good order too.
+        """
+        if self._left() or self._silent:
             return
         self.stage = Stage.LEAVING
         self._server.is_client(self)
         if self._transport.is_closing():
             return
-        if self._tls is not None:
+        if self._tls is not None and farewell:
             self._transport.write(self._tls.close())
         try:
             self._transport.write_eof()
         except OSError:  # the peer has reset the connection, and asyncio has not noticed yet
             self._transport.abort()
             return
-        self._transport.resume_reading()
+        self._reading.resume_all()
         self._limit(LINGER_SECONDS)
 
     def _end_half_open(self) -> None:

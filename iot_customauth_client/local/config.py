@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .._suggest import unknown
 from .._validation import refuse
 from ..errors import ConfigurationError
+from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
 from .authorizer_targets import split_function
 from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name
 from .command import Command
@@ -40,7 +41,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_err
 class EndpointTable(BaseModel):
     """`[endpoint]`, and the flags: each key is a flag with underscores, `hostnames` is `--hostname` repeated.
 
-    `refused_subscribe_311` is no flag: see `LocalEndpoint`.
+    `refused_subscribe_311` and `session_expiry_seconds` are no flags: see `LocalEndpoint`.
     """
 
     model_config = _STRICT
@@ -54,6 +55,8 @@ class EndpointTable(BaseModel):
     account: str | None = None
     ready_file: str | None = None
     refused_subscribe_311: Literal["hang_up", "suback"] = "hang_up"
+    quotas: Literal["off", "aws"] = "off"
+    session_expiry_seconds: int = Field(default=DEFAULT_SESSION_EXPIRY_SECONDS, ge=1, le=MAX_SESSION_EXPIRY_SECONDS)
     log_format: LogFormat = "text"
     show_secrets: bool = False
 
@@ -88,6 +91,8 @@ class LocalConfig:
     account: str | None
     ready_file: Path | None
     refused_subscribe_311: Literal["hang_up", "suback"]
+    quotas: Literal["off", "aws"]
+    session_expiry_seconds: int
     log_format: LogFormat
     show_secrets: bool
     authorizers: Mapping[str, LocalAuthorizer] = field(repr=False)
@@ -105,6 +110,7 @@ class Flags:
     region: str | None = None
     account: str | None = None
     ready_file: Path | None = None
+    quotas: str | None = None
     log_format: str | None = None
     show_secrets: bool = False
     authorizers: Sequence[str] = ()
@@ -143,6 +149,8 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         account=merged.account,
         ready_file=None if merged.ready_file is None else Path(merged.ready_file),
         refused_subscribe_311=merged.refused_subscribe_311,
+        quotas=merged.quotas,
+        session_expiry_seconds=merged.session_expiry_seconds,
         log_format=merged.log_format,
         show_secrets=merged.show_secrets,
         authorizers=as_authorizers(authorizers, default=merged.default_authorizer),

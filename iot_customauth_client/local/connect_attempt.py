@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from .. import limits
 from ..carriage import redact_username
-from .authentication import Refusal, Verdict
+from .authentication import Question, Refusal, Verdict
 from .codec import Connect
 from .consultation import consult, make_grant
 from .effects import Grant
@@ -69,13 +69,19 @@ class ConnectAttempt:
         if isinstance(question, Refusal):
             self._refuse(question)
             return
-        consult(self._server, self._connection, question, self._judged)
+        consult(
+            self._server,
+            self._connection,
+            question,
+            lambda verdict, elapsed_seconds: self._judged(question, verdict, elapsed_seconds),
+        )
 
-    def _judged(self, verdict: Verdict, elapsed_seconds: float) -> None:
+    def _judged(self, question: Question, verdict: Verdict, elapsed_seconds: float) -> None:
         if not self._is_there():
             self._tell_left(elapsed_seconds)
         elif verdict.result is not None:
             self._granted(self._packet, make_grant(self._server, verdict.result, self._source_ip))
+            self._server.keep_asking(self._connection, question, verdict.result, self._source_ip)
         elif verdict.refusal is not None:
             self._refuse(verdict.refusal)
 

@@ -40,4 +40,5 @@ def consult(server: Server, connection: int, question: Question, done: Callable[
 
 def make_grant(server: Server, result: AuthorizerResult, source_ip: str | None) -> Grant:
     """Return what the function's result allows a client of this address."""
-    return Grant(result.principal_id, server.place.fit(result.policies), source_ip)
+    policies = server.place.fit(result.policies)
+    return Grant(result.principal_id, policies, source_ip, result.disconnect_after_seconds)

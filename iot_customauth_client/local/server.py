@@ -21,28 +21,32 @@ from .authentication import Authentication, Question
 from .authorizer_calls import Answer, AuthorizerCalls
 from .authorizer_files import function_source
 from .authorizers import LocalAuthorizer
-from .broker import Broker
+from .broker import Broker, Quotas
 from .client_connection import ClientConnection
 from .dialogue import RefusedSubscribe311
 from .doors import Door, ServedNames, TurnAway
-from .effects import Effect, HangUp, Happened, Send
+from .effects import Effect, HangUp, Happened, Hold, Send
 from .event_log import EventLog
-from .events import Connected
+from .events import Connected, Disconnected, Event
+from .faults import Faults
 from .lambda_context import LambdaContext
-from .offence import DisconnectReason
+from .listener import Listener
+from .network_faults import NetworkFaults
 from .place import Place
 from .redaction import scrub
+from .timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     import ssl
     import threading
 
+    from ..authorizer.result import AuthorizerResult
+    from ..clock import Clock
+
 log = logging.getLogger(__name__)
 
 EXPIRE_SECONDS: Final = 1.0
 """How often keep alives are looked at."""
-BACKLOG: Final = 1_024
-"""Connections that the system may hold before they are accepted."""
 CLOSE_SECONDS: Final = 1.0
 """How long connections may take to end in good order when the endpoint stops."""
 MAX_HALF_OPEN: Final = 4_096
@@ -63,6 +67,10 @@ class Server:
         default_authorizer: str | None,
         place: Place,
         refused_subscribe_311: RefusedSubscribe311,
+        quotas: Quotas,
+        session_expiry_seconds: int,
+        faults: Faults,
+        clock: Clock | None,
         show_secrets: bool,
     ) -> None:
         self.loop: Final = loop
@@ -74,8 +82,14 @@ class Server:
         self.port = 0
         self.authentication: Final = Authentication(authorizers, default_authorizer)
         self.broker: Final = Broker(
-            region=place.arn_region, account=place.arn_account, refused_subscribe_311=refused_subscribe_311
+            region=place.arn_region,
+            account=place.arn_account,
+            refused_subscribe_311=refused_subscribe_311,
+            quotas=quotas,
+            session_expiry_seconds=session_expiry_seconds,
+            faults=faults,
         )
+        self.timekeeper: Final = Timekeeper(self, clock)
         self._calls = {
             name: AuthorizerCalls(function_source(authorizer), loop, scrub=_as_it_is if show_secrets else scrub)
             for name, authorizer in authorizers.items()
@@ -83,10 +97,11 @@ class Server:
         self._connections: dict[int, ClientConnection] = {}
         self._half_open: dict[int, ClientConnection] = {}
         self._max_half_open = _half_open_limit()
-        self._client_ids: dict[int, str] = {}
+        self._live: dict[int, str] = {}
         self._outputs: dict[int, ClientConnection] = {}
         self._last_number = 0
-        self._listener: asyncio.Server | None = None
+        self._listener: Final = Listener(loop, self._accept)
+        self.network_faults: Final = NetworkFaults(self._listener, self._connections, self._live)
         self._timer: asyncio.TimerHandle | None = None
         self._all_closed = asyncio.Event()
         self._closing = False
@@ -94,7 +109,7 @@ class Server:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections on a bound socket, and load the authorizers' files."""
         self.port = listening.getsockname()[1]
-        self._listener = await self.loop.create_server(self._accept, sock=listening, backlog=BACKLOG)
+        await self._listener.start(listening)
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)
         for calls in self._calls.values():
             calls.warm_up()
@@ -102,13 +117,12 @@ class Server:
     async def close(self) -> list[threading.Thread]:
         """End everything, within about `CLOSE_SECONDS`; returns the authorizers' threads that still run."""
         self._closing = True
-        if self._listener is not None:
-            self._listener.close()
+        self._listener.close()
         if self._timer is not None:
             self._timer.cancel()
-        now = self.loop.time()
-        for client_id in list(self._client_ids.values()):
-            self.perform(self.broker.disconnect(client_id, DisconnectReason.SERVER_INITIATED_DISCONNECT, now=now))
+        self.timekeeper.close()
+        for number in list(self._live):
+            self.perform(self.broker.shut_down(number, now=self.loop.time(), at=self.timekeeper.at))
         self.flush()
         for connection in list(self._connections.values()):
             connection.close()
@@ -146,6 +160,7 @@ class Server:
                     f"{self._max_half_open:,} connections have sent no CONNECT yet; the oldest of them is closed",
                 )
             )
+        self.network_faults.opened(connection)
 
     def is_client(self, connection: ClientConnection) -> None:
         """The connection does not count as half-open any more."""
@@ -155,9 +170,8 @@ class Server:
         """The transport of a connection has ended."""
         self._half_open.pop(connection.number, None)
         self._outputs.pop(connection.number, None)
-        self._client_ids.pop(connection.number, None)
         if self._connections.pop(connection.number, None) is not None:
-            self.perform(self.broker.closed(connection.number, now=self.loop.time()))
+            self.perform(self.broker.closed(connection.number, now=self.loop.time(), at=self.timekeeper.at))
         if not self._connections:
             self._all_closed.set()
 
@@ -176,6 +190,15 @@ class Server:
         )
         self._calls[question.name].call(question.event, context, done)
 
+    def is_connected(self, client_id: str) -> bool:
+        """Whether a client of this id is connected."""
+        return client_id in self._live.values()
+
+    def keep_asking(self, connection: int, question: Question, result: AuthorizerResult, source_ip: str | None) -> None:
+        """Have a client's authorizer asked again and again, if the broker has let the client in."""
+        if connection in self._live:
+            self.timekeeper.keep_asking(connection, question, result, source_ip)
+
     # -- effects -----------------------------------------------------------------------------------------------------
 
     def perform(self, effects: Iterable[Effect]) -> None:
@@ -187,20 +210,31 @@ class Server:
                     if connection is not None:
                         connection.send(effect.packet)
                 case Happened():
-                    self.log.append(effect.event)
-                    if isinstance(effect.event, Connected):
-                        self._client_ids[effect.event.connection] = effect.event.client_id
+                    self._happened(effect.event)
                 case HangUp():
                     connection = self._connections.get(effect.connection)
                     if connection is not None:
                         connection.hang_up()
+                case Hold():
+                    connection = self._connections.get(effect.connection)
+                    if connection is not None:
+                        connection.hold(effect.seconds)
+
+    def _happened(self, event: Event) -> None:
+        self.log.append(event)
+        if isinstance(event, Connected):
+            self._live[event.connection] = event.client_id
+        elif isinstance(event, Disconnected):
+            self._live.pop(event.connection, None)
+            self.timekeeper.stop_asking(event.connection)
 
     def has_output(self, connection: ClientConnection) -> None:
         """Remember that `flush` has something to do for this connection."""
         self._outputs[connection.number] = connection
 
     def flush(self) -> None:
-        """Write the output of this turn."""
+        """Do what has become due, and write the output of this turn."""
+        self.timekeeper.look()
         while self._outputs:  # a connection that is cut off may leave a will to be delivered
             outputs, self._outputs = self._outputs, {}
             for connection in outputs.values():
@@ -214,7 +248,8 @@ class Server:
 
     def _expire(self) -> None:
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)
-        self.perform(self.broker.expire(self.loop.time()))
+        self.perform(self.broker.expire(self.loop.time(), self.timekeeper.reached))
+        self.network_faults.second_passed()
         self.flush()
 
 

@@ -39,6 +39,7 @@ def test_without_a_file_and_flags_the_defaults_are_documented_ones() -> None:
     assert (config.host, config.port, config.hostnames) == ("127.0.0.1", 8443, ("localhost",))
     assert (config.cert_dir, config.default_authorizer, config.region, config.account) == (None, None, None, None)
     assert (config.log_format, config.show_secrets, dict(config.authorizers)) == ("text", False, {})
+    assert (config.quotas, config.session_expiry_seconds) == ("off", 3600)
 
 
 def test_the_file_can_say_all_and_its_paths_are_relative_to_it(directory: Path) -> None:
@@ -60,6 +61,8 @@ def test_the_file_can_say_all_and_its_paths_are_relative_to_it(directory: Path) 
             account = "000000000001"
             ready_file = "ready.json"
             refused_subscribe_311 = "suback"
+            quotas = "aws"
+            session_expiry_seconds = 604800
             log_format = "json"
             show_secrets = true
 
@@ -78,6 +81,7 @@ def test_the_file_can_say_all_and_its_paths_are_relative_to_it(directory: Path) 
     assert (config.region, config.account) == ("eu-central-1", "000000000001")
     assert (config.log_format, config.show_secrets, config.default_authorizer) == ("json", True, "signed")
     assert config.refused_subscribe_311 == "suback"
+    assert (config.quotas, config.session_expiry_seconds) == ("aws", 604_800)
     authorizer = config.authorizers["signed"]
     assert authorizer.function == f"{directory / 'authorizer.py'}:handler"
     assert (authorizer.token_key_name, authorizer.status, len(authorizer.loaded_keys)) == ("tok", "INACTIVE", 1)
@@ -90,6 +94,7 @@ def test_flags_override_the_file_and_add_authorizers(directory: Path) -> None:
         """
         [endpoint]
         port = 1
+        quotas = "aws"
         hostnames = ["a.example"]
         region = "eu-central-1"
         [authorizers.one]
@@ -98,7 +103,8 @@ def test_flags_override_the_file_and_add_authorizers(directory: Path) -> None:
         """,
     )
     flag = f"two={directory / 'authorizer.py'}"
-    config = configure(file, Flags(port=0, hostnames=("b.example", "localhost"), authorizers=(flag,)))
+    config = configure(file, Flags(port=0, quotas="off", hostnames=("b.example", "localhost"), authorizers=(flag,)))
+    assert config.quotas == "off"
     assert (config.port, config.hostnames, config.region) == (0, ("b.example", "localhost"), "eu-central-1")
     assert list(config.authorizers) == ["one", "two"]
     assert config.authorizers["two"].signing_disabled
@@ -106,7 +112,8 @@ def test_flags_override_the_file_and_add_authorizers(directory: Path) -> None:
 
 MISTAKES: list[tuple[str, str]] = [
     ("[endpoint]\nprot = 1", r"local\.toml, \[endpoint\]: unknown key 'prot': did you mean 'port'\?"),
-    ("[endpoint]\nquotas = 'off'", "unknown key 'quotas'"),
+    ("[endpoint]\nquotas = 'on'", "'off' or 'aws'"),
+    ("[endpoint]\nsession_expiry_seconds = 604801", "session_expiry_seconds"),
     ("[endpoint]\nport = '8443'", r"\[endpoint\]: port"),
     ("[endpoint]\nport = 70000", r"\[endpoint\]: port"),
     ("[endpoint]\nhostnames = []", "hostnames"),
