@@ -264,6 +264,7 @@ class Connected(Event):
     keep_alive_seconds: int
     """As the endpoint enforces it."""
     session_present: bool
+    """Whether it resumed a session, with its subscriptions and what was stored for it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -378,6 +379,38 @@ class Acknowledged(Event):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Queued(Event):
+    """A message of QoS 1 was stored for somebody who is away: a session, or all members of a shared subscription."""
+
+    kind: ClassVar[str] = "queued"
+
+    client_id: str
+    """Whose session it is; empty for a shared subscription."""
+    topic_filter: str
+    """Of the subscription that takes it."""
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Dropped(Event):
+    """A message was given up: it is not delivered, or not taken from its publisher."""
+
+    kind: ClassVar[str] = "dropped"
+
+    connection: int | None
+    """None if the one it was for is away."""
+    client_id: str
+    """Who was to get it, or who published it; empty for a shared subscription."""
+    topic: str
+    payload: bytes
+    cause: str
+    """`expired`, `queue_full`, `too_large`, `delivery_rate`, `no_member`: on its way to a subscriber.
+    `publish_rate`, `receive_maximum`: on its way from its publisher."""
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Disconnected(Event):
     """A client that was connected is not any more."""
 
@@ -389,6 +422,19 @@ class Disconnected(Event):
     """AWS's word, as in the lifecycle events' `disconnectReason`: such as `CLIENT_INITIATED_DISCONNECT`."""
     explanation: str
     """What the client did, or what happened to it, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SessionEnded(Event):
+    """A session that could have been resumed is gone, with its subscriptions and what was stored for it."""
+
+    kind: ClassVar[str] = "session_ended"
+
+    client_id: str
+    cause: str
+    """`expired`, `clean_start` (the client began a new one), `other_version` (it came back with the other version of
+    MQTT), `disconnect` (it set the expiry to 0), `deleted` (by the user of the endpoint), `too_many`."""
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -422,8 +468,11 @@ EVENT_KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
             Unsubscribed,
             Published,
             Delivered,
+            Queued,
             Acknowledged,
+            Dropped,
             Disconnected,
+            SessionEnded,
             Closed,
             Stopped,
         )

@@ -215,10 +215,10 @@ def test_a_message_that_expires_in_the_queue_is_dropped() -> None:
         properties = {Property.MESSAGE_EXPIRY_INTERVAL: expiry}
         driver.receive(2, Publish("a", payload, 1, packet_id=9, properties=properties))
     driver.received(1)
-    driver.now += 5.5
+    driver.at += 5.5
     driver.receive(1, PubAck(1))
     (message,) = driver.received(1)
-    assert (message.payload, message.properties) == (b"3", {Property.MESSAGE_EXPIRY_INTERVAL: 1})
+    assert (message.payload, message.properties) == (b"3", {Property.MESSAGE_EXPIRY_INTERVAL: 0})
 
 
 # -- sizes and properties ---------------------------------------------------------------------------------------------
