@@ -117,6 +117,7 @@ class Broker:
     max_retained_messages: of all topics together; one more is refused with code 151.
     max_kept_sessions: without a connection; one more ends the one that was left first.
     max_shared_members: of one shared subscription; one more is refused with code 151.
+    faults: what is to be done wrong on demand; its own, in which nothing is, by default.
     choose: picks the member of a shared subscription: a number below the one it is given.
     new_uuid: makes assigned client ids and trace ids.
 
@@ -138,6 +139,7 @@ class Broker:
         max_retained_messages: int = MAX_RETAINED_MESSAGES,
         max_kept_sessions: int = MAX_KEPT_SESSIONS,
         max_shared_members: int = MAX_MEMBERS,
+        faults: Faults | None = None,
         choose: Callable[[int], int] = randrange,
         new_uuid: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
@@ -147,7 +149,7 @@ class Broker:
                 f"{MAX_SESSION_EXPIRY_SECONDS} s"
             )
         self._at = float("-inf")
-        self.faults: Final = Faults()
+        self.faults: Final = Faults() if faults is None else faults
         """What is to be done wrong on demand."""
         self._agenda = Agenda()
         post = Post(self.faults, self._agenda)

@@ -31,8 +31,16 @@ class Refresh:
     connection: int
     question: Question
     source_ip: str | None
-    due: float
+    begun: float
+    after_seconds: int
+    """All intervals so far. Added up as whole numbers, a day of them comes out as the very end of a connection's life,
+    which it would not as floats."""
     ended: bool = False
+
+    @property
+    def due(self) -> float:
+        """When its turn is."""
+        return self.begun + self.after_seconds
 
 
 class Refreshes:
@@ -51,7 +59,7 @@ class Refreshes:
         self, connection: int, question: Question, source_ip: str | None, *, after_seconds: int, at: float
     ) -> None:
         """Have the question asked again, `after_seconds` from `at`."""
-        refresh = Refresh(connection, question, source_ip, at + after_seconds)
+        refresh = Refresh(connection, question, source_ip, at, after_seconds)
         self._by_connection[connection] = refresh
         self._plan(refresh)
 
@@ -84,7 +92,7 @@ class Refreshes:
 
     def again(self, refresh: Refresh, *, after_seconds: int) -> None:
         """Plan the next turn, counted from when this one was due."""
-        refresh.due += after_seconds
+        refresh.after_seconds += after_seconds
         self._plan(refresh)
 
     def time_has_come_to(self, now: float) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mqtt_wire import WireClient
 
-from iot_customauth_client import Credentials, connect
+from iot_customauth_client import ConnectionBuilder, Credentials
 from iot_customauth_client.clock import ManualClock, SystemClock
 from iot_customauth_client.local import LocalEndpoint, events
 from iot_customauth_client.local.codec import (
@@ -286,14 +286,23 @@ def test_advancing_from_many_threads_while_clients_come_and_go(make_endpoint: Ma
         pass
 
 
-def test_a_device_comes_back_after_its_connections_life(make_endpoint: MakeEndpoint, clock: ManualClock) -> None:
+def test_an_awscrt_client_comes_back_after_its_connections_life(
+    make_endpoint: MakeEndpoint, clock: ManualClock
+) -> None:
     endpoint = serve(make_endpoint, clock, Function(allowing(life=3000)))
     credentials = Credentials.from_password("user01", "pass01", authorizer="a")
-    with connect(endpoint.settings("client_id"), credentials=credentials) as connection:
+    stopped = threading.Event()
+    client = ConnectionBuilder(endpoint.settings("client_id"), credentials).mqtt5(
+        on_lifecycle_event_stopped_fn=lambda _: stopped.set(), min_reconnect_delay_ms=20, max_reconnect_delay_ms=100
+    )
+    client.start()
+    try:
         first = endpoint.wait_for("connected", timeout=5)
         clock.advance(3000)
-        ended = endpoint.wait_for("disconnected", timeout=5, reason="CUSTOMAUTH_TTL_EXPIRATION")
-        endpoint.wait_for("connected", timeout=15, after=ended)
-        connection.wait_connected(5)
-        connection.publish("my-topic", "here again").result(5)
-    assert first.sequence < ended.sequence
+        ended = endpoint.wait_for("disconnected", timeout=5, after=first)
+        assert isinstance(ended, events.Disconnected)
+        assert ended.reason == "CUSTOMAUTH_TTL_EXPIRATION"
+        endpoint.wait_for("connected", timeout=5, after=ended)
+    finally:
+        client.stop()
+        assert stopped.wait(5)
