@@ -261,19 +261,38 @@ class LocalEndpoint:
         """Refuse the next CONNECTs that the authorizer lets through: see `faults.refuse_connects`."""
         self._faults.refuse_connects(times, reason_code=reason_code)
 
-    def disconnect(self, client_id: str, reason: str = "API_INITIATED_DISCONNECT") -> bool:
-        """End a client's connection, as an operator can; its will is published. Returns whether it was connected.
+    def disconnect(
+        self,
+        client_id: str,
+        reason: str = "API_INITIATED_DISCONNECT",
+        *,
+        clean_session: bool = False,
+        prevent_will_message: bool = False,
+    ) -> bool:
+        """End a client's connection, as an operator can (the API's DeleteConnection); returns whether it was connected.
 
-        `reason` is one of AWS's words (`disconnectReason` of the lifecycle events); another is a ValueError.
+        Args:
+            client_id: of the client.
+            reason: one of AWS's words (`disconnectReason` of the lifecycle events); another is a ValueError.
+            clean_session: end its session too, also that of a client that is away.
+            prevent_will_message: do not publish its will.
         """
         running = self._needs_running()
         server = running.server
 
         def kick() -> bool:
-            before = server.is_connected(client_id)
-            server.perform(server.broker.disconnect(client_id, reason, now=server.loop.time(), at=server.timekeeper.at))
+            connected = server.is_connected(client_id)
+            effects = server.broker.disconnect(
+                client_id,
+                reason,
+                clean_session=clean_session,
+                prevent_will_message=prevent_will_message,
+                now=server.loop.time(),
+                at=server.timekeeper.at,
+            )
+            server.perform(effects)
             server.flush()
-            return before
+            return connected
 
         return running.call(kick)
 

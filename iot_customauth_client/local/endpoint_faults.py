@@ -28,6 +28,13 @@ class EndpointFaults(Faults):
         super().__init__()
         self._running = running
 
+    def clear(self) -> None:
+        """Behave again: forget the faults that were not used yet, and come back. Half-open connections stay dead."""
+        super().clear()
+        with contextlib.suppress(RuntimeError):  # it does not run: there is nothing else to put right
+            self.ignore_connections(0)
+            self.come_back()
+
     def drop(self, client_id: str | None = None, *, how: DropKind = "rst") -> int:
         """Drop the TCP connection of a client, or of everybody; returns how many were dropped.
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from .listening_socket import listen
+from .listening_socket import cannot_listen, listen
 
 BACKLOG: Final = 1_024
 """Connections that the system may hold before they are accepted."""
@@ -34,17 +34,24 @@ class Listener:
         return self._reserved is not None
 
     def interrupt(self) -> None:
-        """Listen no more; the port stays bound, so that nobody else can have it, and whoever connects is refused."""
+        """Listen no more: whoever connects is refused.
+
+        The port stays bound, so that the system gives it to nobody who asks for any free one.
+        """
         if self._server is not None:
             self._server.close()
             self._server = None
             self._reserved = listen(*self._address)
 
     async def resume(self) -> None:
-        """Listen again on the same port."""
-        if self._reserved is not None:
-            reserved, self._reserved = self._reserved, None
-            await self.start(reserved)
+        """Listen again on the same port. Raises OSError, and stays interrupted, if somebody has taken it by force."""
+        if self._reserved is None:
+            return
+        try:
+            await self.start(self._reserved)
+        except OSError as error:
+            raise cannot_listen(error, *self._address) from error
+        self._reserved = None
 
     def close(self) -> None:
         """Give the port away."""
