@@ -37,7 +37,7 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     ),
     "connected": lambda e: (
         f"connected {e['protocol']} client id {_quote(e['client_id'])}, principal {e['principal_id']},"
-        f" keep alive {e['keep_alive_seconds']} s"
+        f" keep alive {e['keep_alive_seconds']} s{', session resumed' if e['session_present'] else ''}"
     ),
     "refused": lambda e: f"{_refused(e)}): {e['explanation']}",
     "decided": lambda e: (
@@ -48,6 +48,11 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     "published": lambda e: f"PUBLISH to {_quote(e['topic'])}, {_message(e)}",
     "delivered": lambda e: f"delivered from {_quote(e['topic'])}, {_message(e)}",
     "acknowledged": lambda e: f"PUBACK for packet {e['packet_id']}",
+    "queued": lambda e: f"stored for {_quote(e['topic_filter'])} from {_quote(e['topic'])}, {e['payload_bytes']} bytes",
+    "dropped": lambda e: (
+        f"DROPPED ({e['cause']}) {e['payload_bytes']} bytes of {_quote(e['topic'])}{_tail(e['explanation'])}"
+    ),
+    "session_ended": lambda e: f"session ended ({e['cause']}){_tail(e['explanation'])}",
     "disconnected": lambda e: f"disconnected ({e['reason']}): {e['explanation']}",
     "closed": lambda _: "closed",
     "stopped": lambda _: "stopped",

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from iot_customauth_client.authorizer.event import build_event
 from iot_customauth_client.errors import ConfigurationError
@@ -28,13 +31,13 @@ Handler = Callable[[socket.socket, bytes], None]
 
 
 @contextlib.contextmanager
-def serving(handler: Handler) -> Iterator[InvokeUrl]:
+def serving(handler: Handler, wrap: Callable[[socket.socket], socket.socket] | None = None) -> Iterator[InvokeUrl]:
     """A server that hands each complete request to `handler`, on a thread of its own."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
         def serve(peer: socket.socket) -> None:
-            with peer, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), peer if wrap is None else wrap(peer) as peer:
                 request = b""
                 while b"\r\n\r\n" not in request:
                     request += peer.recv(65536)
@@ -201,6 +204,29 @@ def test_https_that_is_plain_http_is_told() -> None:
         answer = ask(InvokeUrl.parse(f"https://127.0.0.1:{listening.getsockname()[1]}{PATH}"))
     assert answer.outcome == "failed"
     assert "does it speak plain http?" in answer.explanation
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https_needs_a_certificate_that_is_trusted(
+    trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    if trusted:
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    def tls(raw: socket.socket) -> socket.socket:
+        return context.wrap_socket(raw, server_side=True)
+
+    with serving(answering("200 OK", b"[1]"), wrap=tls) as url:
+        answer = ask(InvokeUrl.parse(f"https://localhost:{url.port}{PATH}"))
+    if trusted:
+        assert (answer.outcome, answer.result) == ("answered", [1])
+    else:
+        assert answer.outcome == "failed"
+        assert f"the certificate of localhost:{url.port} is not trusted" in answer.explanation
 
 
 def test_a_host_name_that_does_not_exist_is_told() -> None:
