@@ -174,6 +174,31 @@ def test_a_denial_counts_although_the_clock_went_past_the_end_of_life(
     assert endpoint.wait_for(events.Disconnected, timeout=5).reason == "AUTH_ERROR"
 
 
+def test_the_second_in_which_keep_alives_are_looked_at_ends_nobody_before_the_answer(
+    make_endpoint: MakeEndpoint, clock: ManualClock
+) -> None:
+    answered = threading.Event()
+    calls: list[object] = []
+
+    def slow(event: object, context: object) -> object:
+        calls.append(event)
+        if len(calls) == 1:
+            return allowing()
+        answered.wait(30)
+        return {"isAuthenticated": False}
+
+    endpoint = make_endpoint({"a": slow}, clock=clock)
+    with dial(endpoint) as client:
+        clock.advance(2 * DAY)
+        endpoint.wait_for("authorizer_called", timeout=5, after=endpoint.events.of_kind("connected")[0])
+        running = endpoint._needs_running()
+        running.call(running.server._expire)
+        assert not endpoint.events.of_kind("disconnected")
+        answered.set()
+        client.receive()
+    assert endpoint.wait_for(events.Disconnected, timeout=5).reason == "AUTH_ERROR"
+
+
 def test_a_function_that_hangs_on_a_refresh_holds_up_nobody_else(
     make_endpoint: MakeEndpoint, clock: ManualClock
 ) -> None:
