@@ -111,12 +111,16 @@ class Sharing:
     def share(self, group: SharedGroup, message: Message, moment: Moment, effects: list[Effect]) -> None:
         """Give a message to one member, or let it wait for one."""
         online = group.online
-        chosen: list[Subscription] = []
+        ready: list[Subscription] = []
+        busy: list[Subscription] = []
         if group.pace is not None or not (group.waiting and message.qos):
-            ready = [each for each in online if self._is_ready(each, moment)]
-            # Without a rate, one that is not ready keeps the message in its own queue.
-            busy = [] if group.pace is not None else [each for each in online if each not in ready]
-            chosen = [*self._shuffled(ready), *self._shuffled(busy)]
+            for each in online:
+                if self._is_ready(each, moment):
+                    ready.append(each)
+                elif group.pace is None and each.session.outbound.has_room(len(message.payload)):
+                    # Without a rate, one that is not ready keeps the message in its own queue.
+                    busy.append(each)
+        chosen = self._shuffled(ready) + self._shuffled(busy)
         if chosen:
             self._give(group, message, chosen, moment, effects)
         elif message.qos and (online or group.keeps):
@@ -191,7 +195,7 @@ class Sharing:
         session = subscription.session
         outbound = session.outbound
         # With a rate a message may go out although others are held back.
-        has_room = outbound.ready if session.pace is None else outbound.in_flight < outbound.window
+        has_room = outbound.ready if session.pace is None else outbound.window_open
         return has_room and _is_within_rate(subscription, moment)
 
     def _is_held_back(self, group: SharedGroup, ready: int, moment: Moment) -> bool:
