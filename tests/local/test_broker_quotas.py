@@ -133,6 +133,17 @@ def test_bytes_over_512_kib_in_a_second_are_delayed(quotas: Quotas) -> None:
     assert driver.holds == []
 
 
+def test_a_connection_that_ended_is_not_held() -> None:
+    driver = driven()
+    driver.connect(1)
+    for _ in range(8):
+        driver.publish(1, "a", b"x" * 131_071)
+    driver.holds.clear()
+    driver.receive(1, Publish("a", b"x" * 131_071, 2, packet_id=1))
+    assert driver.hung_up == {1}
+    assert driver.holds == []
+
+
 def test_what_is_sent_counts_for_the_throughput_too() -> None:
     driver = driven()
     driver.connect(1)
@@ -212,7 +223,10 @@ def test_stored_messages_wait_while_the_connection_has_no_rate_left() -> None:
 
 def test_a_client_that_leaves_while_stored_messages_wait_leaves_nothing_planned_for_them() -> None:
     driver = stored("aws")
+    assert driver.broker.sizes()["planned"] == 1
     driver.close(2)
+    assert driver.broker.sizes()["planned"] == 1
+    assert driver.broker.next_at() == driver.at + 3_600
     driver.advance(3_600)
     driver.wait(1)
     assert not any(driver.broker.sizes().values())

@@ -242,6 +242,30 @@ def test_what_waits_expires_with_its_message_expiry_or_after_the_longest_life_of
     assert [event.payload for event in driver.of(Dropped)] == [b"2"]
 
 
+def test_nothing_waits_for_members_that_subscribed_with_qos_0() -> None:
+    driver = Driver(taking_turns())
+    driver.connect(1, member(1, expiry=100))
+    driver.subscribe(1, SHARED, qos=0)
+    driver.connect(9)
+    driver.close(1)
+    publish(driver, b"1")
+    assert not driver.of(Queued)
+    assert driver.broker.sizes()["shared_waiting"] == 0
+
+
+def test_what_waits_for_a_slow_member_expires_as_well() -> None:
+    driver = Driver(taking_turns(session_expiry_seconds=100, max_queued_messages=1))
+    driver.connect(1, member(1, expiry=100, window=1))
+    driver.subscribe(1, SHARED)
+    driver.connect(9)
+    publish(driver, b"1", b"2", b"3")
+    assert driver.broker.sizes()["shared_waiting"] == 1
+    driver.advance(100)
+    driver.acknowledge(1)
+    assert payloads(driver, 1) == [b"1", b"2"]
+    assert (driver.last(Dropped).cause, driver.last(Dropped).payload) == ("expired", b"3")
+
+
 # -- members that leave -----------------------------------------------------------------------------------------------
 
 
@@ -281,6 +305,17 @@ def test_a_member_that_unsubscribes_gets_no_more() -> None:
     publish(driver, b"3")
     sizes = driver.broker.sizes()
     assert sizes["shared_groups"] == sizes["subscriptions"] == sizes["filter_nodes"] == 0
+
+
+def test_a_member_of_qos_0_needs_no_window() -> None:
+    driver = Driver(taking_turns(max_queued_messages=0))
+    driver.connect(1, member(1, window=1))
+    driver.subscribe(1, "own")
+    driver.subscribe(1, SHARED, qos=0)
+    driver.connect(9)
+    driver.publish(9, "own", b"0", qos=1)
+    publish(driver, b"1", b"2")
+    assert payloads(driver, 1) == [b"0", b"1", b"2"]
 
 
 # -- members that are slow --------------------------------------------------------------------------------------------

@@ -289,6 +289,20 @@ def test_a_refresh_that_comes_after_the_connection_ended_does_nothing() -> None:
     assert driver.broker.revoke(1, "denied", now=driver.now, at=driver.at) == []
 
 
+def test_what_was_due_long_ago_is_done_as_of_its_time() -> None:
+    will = Will("gone", b"x", 1, properties={Property.WILL_DELAY_INTERVAL: 30, Property.MESSAGE_EXPIRY_INTERVAL: 10})
+    driver = Driver()
+    driver.connect(1, Connect(V5, "device", will=will, properties={Property.SESSION_EXPIRY_INTERVAL: 100}))
+    watcher = Connect(V5, "watcher", False, properties={Property.SESSION_EXPIRY_INTERVAL: 3_600})
+    driver.connect(9, watcher)
+    driver.subscribe(9, "gone")
+    driver.close(1)
+    driver.close(9)
+    driver.at += 39
+    driver.connect(10, watcher)
+    assert driver.received(10)[0].properties == {Property.MESSAGE_EXPIRY_INTERVAL: 1}
+
+
 # -- what is due ------------------------------------------------------------------------------------------------------
 
 
