@@ -153,7 +153,7 @@ class Connections:
 
         cause: why the session ends too, although it was to be kept.
         """
-        if live.version is Version.MQTT5 and reason_code is not None and live.held is None:
+        if live.version is Version.MQTT5 and reason_code is not None:
             properties = self._answers.reason_for(live, "DISCONNECT", reason_code)
             self._answers.send(live, Disconnect(reason_code, properties), moment, effects)
         effects.append(HangUp(live.number))
@@ -207,8 +207,6 @@ class Connections:
     def _end_overflowed(self, moment: Moment, effects: list[Effect]) -> None:
         while overflowed := self._router.take_overflowed():
             for live in overflowed:
-                if self._live.get(live.number) is not live:
-                    continue
                 outbound = live.session.outbound
                 explanation = (
                     f"it has {outbound.in_flight} messages unacknowledged and {outbound.queued} more waiting, which is "

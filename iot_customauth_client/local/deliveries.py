@@ -74,7 +74,7 @@ class Deliveries:
     def send_waiting(self, session: Session, moment: Moment, effects: list[Effect]) -> None:
         """Send what waits, as far as window and rate let it."""
         outbound, live = session.outbound, session.connection
-        while live is not None and outbound.in_flight < outbound.window:
+        while live is not None and outbound.window_open:
             # Without a rate nothing overtakes what was stored; with it, other traffic goes on (AWS page "MQTT").
             stored = outbound.has_stored and not self._is_held_back(session, live, moment)
             taken = outbound.take_stored() if stored else outbound.take()

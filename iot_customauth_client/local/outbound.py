@@ -93,16 +93,24 @@ class Outbound:
         return bool(self._again or self._stored)
 
     @property
+    def window_open(self) -> bool:
+        """Whether one more may be in flight; never while the client is away."""
+        return len(self._in_flight) < self.window
+
+    @property
     def ready(self) -> bool:
         """Whether a message that comes now can be sent at once."""
-        return len(self._in_flight) < self.window and not self.queued
+        return self.window_open and not self.queued
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a message with so many bytes of payload can be put in."""
+        waiting = len(self._queue) + len(self._stored)
+        return self.ready or (waiting < self._max_messages and self._queued_bytes + size <= self._max_bytes)
 
     def offer(self, delivery: Delivery) -> bool:
         """Put a delivery at the end; False, and nothing is done, if it has to wait and is over the bounds."""
         size = len(delivery.message.payload)
-        if not self.ready and (
-            len(self._queue) + len(self._stored) >= self._max_messages or self._queued_bytes + size > self._max_bytes
-        ):
+        if not self.has_room(size):
             return False
         (self._queue if self.window else self._stored).append(delivery)
         self._queued_bytes += size
@@ -121,9 +129,7 @@ class Outbound:
         return purged
 
     def take_stored(self) -> tuple[int, Delivery] | None:
-        """Take the next one to send of what was kept from before; None if there is none or the window is full."""
-        if len(self._in_flight) >= self.window:
-            return None
+        """Take the next one to send of what was kept from before; None if there is none. The window must be open."""
         if self._again:
             packet_id, delivery = self._again.popleft()
             self._in_flight[packet_id] = delivery
@@ -131,12 +137,12 @@ class Outbound:
         return self._send_first(self._stored)
 
     def take(self) -> tuple[int, Delivery] | None:
-        """Take the next one to send of what came since; None if there is none or the window is full.
+        """Take the next one to send of what came since; None if there is none. The window must be open.
 
-        What is to be sent again counts here: else it would grow each time a client came and went unheard.
+        There is none either while 100 are unacknowledged, in flight or to be sent again: else the latter would grow
+        each time a client came and went unheard.
         """
-        full = len(self._in_flight) >= self.window or len(self._taken_ids) >= MAX_IN_FLIGHT
-        return None if full else self._send_first(self._queue)
+        return None if len(self._taken_ids) >= MAX_IN_FLIGHT else self._send_first(self._queue)
 
     def acknowledge(self, packet_id: int) -> bool:
         """Free the place of a delivery in the window; False if no delivery with this identifier is in flight."""

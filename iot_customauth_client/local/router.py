@@ -89,10 +89,9 @@ class Router:
         """Store for a session whose client is away; returns what belongs to shared subscriptions (see `give_back`)."""
         return self._deliveries.suspend(session)
 
-    def give_back(self, session: Session, deliveries: list[Delivery], moment: Moment, effects: list[Effect]) -> None:
+    def give_back(self, deliveries: list[Delivery], moment: Moment, effects: list[Effect]) -> None:
         """Let others have what was on its way to a session through shared subscriptions."""
         self._sharing.give_back(deliveries, moment, effects)
-        self._sharing.let_go_of(session, effects)
 
     # -- messages -------------------------------------------------------------------------------------------------
 

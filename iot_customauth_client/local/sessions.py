@@ -131,7 +131,7 @@ class Sessions:
             self.end(session, cause, effects)
         else:
             self._keep(session, moment, effects)
-        self._router.give_back(session, deliveries, moment, effects)
+        self._router.give_back(deliveries, moment, effects)
 
     def end(self, session: Session, cause: str | None, effects: list[Effect]) -> None:
         """End a session without a connection. With a cause it is reported: somebody could have come back to it."""

@@ -59,12 +59,8 @@ class SharedGroup:
 
     @property
     def online(self) -> list[Subscription]:
-        """The members that are connected, and not about to be ended."""
-        return [
-            subscription
-            for session, subscription in self.members.items()
-            if session.connection is not None and not session.connection.overflowed
-        ]
+        """The members that are connected."""
+        return [subscription for session, subscription in self.members.items() if session.connection is not None]
 
     @property
     def keeps(self) -> bool:

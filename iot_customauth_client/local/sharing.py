@@ -99,9 +99,10 @@ class Sharing:
         """Take a member out; returns the group if that was the last one: it is gone, with what waited."""
         group = self._groups[topic_filter]
         del group.members[session]
-        _let_go(group, effects)
         if group.members:
             return None
+        while group.waiting:
+            effects.append(dropped(None, "", group.take(), "no_member", _NO_MEMBER))
         if group.resumption is not None:
             group.resumption.cancel()
         return self._groups.pop(topic_filter)
@@ -111,12 +112,16 @@ class Sharing:
     def share(self, group: SharedGroup, message: Message, moment: Moment, effects: list[Effect]) -> None:
         """Give a message to one member, or let it wait for one."""
         online = group.online
-        chosen: list[Subscription] = []
+        ready: list[Subscription] = []
+        busy: list[Subscription] = []
         if group.pace is not None or not (group.waiting and message.qos):
-            ready = [each for each in online if self._is_ready(each, moment)]
-            # Without a rate, one that is not ready keeps the message in its own queue.
-            busy = [] if group.pace is not None else [each for each in online if each not in ready]
-            chosen = [*self._shuffled(ready), *self._shuffled(busy)]
+            for each in online:
+                if self._is_ready(each, message, moment):
+                    ready.append(each)
+                elif group.pace is None and each.session.outbound.has_room(len(message.payload)):
+                    # Without a rate, one that is not ready keeps the message in its own queue.
+                    busy.append(each)
+        chosen = self._shuffled(ready) + self._shuffled(busy)
         if chosen:
             self._give(group, message, chosen, moment, effects)
         elif message.qos and (online or group.keeps):
@@ -129,7 +134,7 @@ class Sharing:
             if moment.at >= first.until or first.message.expired(moment.at):
                 effects.append(dropped(None, "", group.take(), "expired", "it waited too long for a member to come"))
                 continue
-            ready = [each for each in group.online if self._is_ready(each, moment)]
+            ready = [each for each in group.online if self._is_ready(each, first.message, moment)]
             if self._is_held_back(group, len(ready), moment) or not ready:
                 return
             self._give(group, group.take(), self._shuffled(ready), moment, effects)
@@ -151,17 +156,11 @@ class Sharing:
                 by_group.setdefault(delivery.shared, []).append(delivery.message)
         for topic_filter, messages in by_group.items():
             group = self._groups.get(topic_filter)
-            if group is not None and (group.keeps or group.online):
+            if group is not None:
                 group.put_back(messages, moment.at + self._retention_seconds)
                 self.drain(group, moment, effects)
             else:
                 effects.extend(dropped(None, "", each, "no_member", _NO_MEMBER) for each in messages)
-
-    def let_go_of(self, session: Session, effects: list[Effect]) -> None:
-        """Drop what waits for the groups of a session that went away, if nobody can come for it any more."""
-        for topic_filter in session.subscriptions:
-            if (group := self._groups.get(topic_filter)) is not None:
-                _let_go(group, effects)
 
     def _store(self, group: SharedGroup, message: Message, moment: Moment, effects: list[Effect]) -> None:
         until = moment.at + self._retention_seconds if message.expires_at is None else message.expires_at
@@ -187,11 +186,16 @@ class Sharing:
             if self._deliveries.deliver(subscription, delivery, moment, effects):
                 return
 
-    def _is_ready(self, subscription: Subscription, moment: Moment) -> bool:
+    def _is_ready(self, subscription: Subscription, message: Message, moment: Moment) -> bool:
+        """Tell whether a member can be sent a message at once."""
         session = subscription.session
         outbound = session.outbound
-        # With a rate a message may go out although others are held back.
-        has_room = outbound.ready if session.pace is None else outbound.in_flight < outbound.window
+        if not min(message.qos, subscription.qos):
+            has_room = True
+        elif session.pace is None:
+            has_room = outbound.ready
+        else:
+            has_room = outbound.window_open  # a message may go out although stored ones are held back
         return has_room and _is_within_rate(subscription, moment)
 
     def _is_held_back(self, group: SharedGroup, ready: int, moment: Moment) -> bool:
@@ -227,9 +231,4 @@ def _is_within_rate(subscription: Subscription, moment: Moment) -> bool:
     return live is None or live.quotas is None or live.quotas.publishes_out.allows(moment.now)
 
 
-def _let_go(group: SharedGroup, effects: list[Effect]) -> None:
-    while group.waiting and not (group.keeps or group.online):
-        effects.append(dropped(None, "", group.take(), "no_member", _NO_MEMBER))
-
-
-_NO_MEMBER: Final = "the shared subscription has no member left that is connected or could come back"
+_NO_MEMBER: Final = "the shared subscription has no member left"
