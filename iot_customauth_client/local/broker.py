@@ -49,10 +49,11 @@ from .effects import Effect, Grant, HangUp, Happened, Send
 from .events import Connected, Decided, Disconnected, Published, Refused
 from .live_connection import LiveConnection
 from .message import Message
-from .offence import DisconnectReason, Offence, RefusedConnect
+from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .retained import MAX_RETAINED_MESSAGES
 from .router import Router
+from .visitor import Visitor
 
 __all__ = ["Broker", "DisconnectReason", "Effect", "Grant", "HangUp", "Happened", "Send"]
 
@@ -281,7 +282,14 @@ class Broker:
 
     # -- from the endpoint's user ---------------------------------------------------------------------------------
 
-    def disconnect(self, client_id: str, reason: str, *, now: float) -> list[Effect]:
+    def disconnect(
+        self,
+        client_id: str,
+        reason: str,
+        *,
+        now: float,
+        explanation: str = "the user of the local endpoint ended the connection",
+    ) -> list[Effect]:
         """End the connection of a client, as an operator can; nothing happens if there is none.
 
         reason: a word of AWS's lifecycle events but `CLIENT_INITIATED_DISCONNECT`. MQTT 5 gets a DISCONNECT with the
@@ -296,7 +304,7 @@ class Broker:
         if live is not None:
             word = DisconnectReason(reason)
             code = _KICKS[word]
-            self._part(live, word, "the user of the local endpoint ended the connection", code, effects)
+            self._part(live, word, explanation, code, effects)
             self._settle(now, effects)
         return effects
 
@@ -329,6 +337,32 @@ class Broker:
         self._router.publish(message, now, effects)
         self._settle(now, effects)
         return effects
+
+    def publish_for(
+        self,
+        visitor: Visitor,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        properties: Properties,
+        now: float,
+    ) -> tuple[list[Effect], RefusedOperation | None]:
+        """Publish for a client that has no MQTT connection, as HTTPS requests are: see `visitor.py`.
+
+        Returns what is to be done and, if the message was not published, why.
+        """
+        effects: list[Effect] = []
+        message = Message.of(topic, payload, qos=qos, retain=retain, publisher=None, properties=properties, now=now)
+        try:
+            visitor.check(message, properties, self._router.can_retain(message, now), effects)
+        except RefusedOperation as refusal:
+            return effects, refusal
+        effects.append(Happened(Published(visitor.connection, "", topic, payload, qos, retain, False)))
+        self._router.publish(message, now, effects)
+        self._settle(now, effects)
+        return effects, None
 
     def sizes(self) -> dict[str, int]:
         """Count what the broker holds; all but `retained` is 0 when every connection was `closed`."""

@@ -161,6 +161,17 @@ class Server:
         if not self._connections:
             self._all_closed.set()
 
+    def at(self) -> float:
+        """Return the time that grants and connections live by: monotonic seconds of the endpoint's clock."""
+        return self.loop.time()
+
+    def end_client(self, connection: int, reason: DisconnectReason, explanation: str) -> None:
+        """End the connection of a client, if it is connected. To be flushed by the caller's turn."""
+        client_id = self._client_ids.get(connection)
+        if client_id is not None:
+            now = self.loop.time()
+            self.perform(self.broker.disconnect(client_id, reason, now=now, explanation=explanation))
+
     def cut_off(self, connection: ClientConnection, why: str) -> None:
         """End a client's connection at once, because of what its transport does."""
         log.warning("connection %d is cut off: %s", connection.number, why)
