@@ -37,6 +37,7 @@ MAX_BODY_BYTES: Final = MAX_PAYLOAD_BYTES
 
 _SLICE_BYTES = 16_384
 _RECOGNISABLE_BYTES = 16
+_VERSIONS = (b"1.0", b"1.1")  # AWS page "HTTPS"
 
 Headers: TypeAlias = Iterable[tuple[str, str]]
 
@@ -202,6 +203,8 @@ class HttpDoor:
         self._head = head
         if self._cycle_bytes - len(self._http.trailing_data[0]) > MAX_REQUEST_HEAD_BYTES:
             return self._end(_HEAD_TOO_LARGE)
+        if head.http_version not in _VERSIONS:
+            return self._end(Fault(505, "bad_http", "an HTTP version other than 1.0 and 1.1"))
         announced = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
         if announced > MAX_BODY_BYTES:
             return self._end(_TOO_LARGE)  # before the body is sent, if the client waits for 100

@@ -62,12 +62,12 @@ def read_publication(request: HttpRequest, target: Target) -> Publication:
         values = request.values(name)
         if len(values) > 1:
             raise InvalidPublish(f"the header {name} came more than once: send it once")
-        if values:
-            properties[key] = read(values[0])
+        if values and (value := read(values[0])) != ():  # no user property is no property
+            properties[key] = value
     try:
         encode(Publish("t", b"", properties=properties), Version.MQTT5)
     except ValueError as error:
-        raise InvalidPublish(f"an MQTT 5 property cannot be sent: {error}") from error
+        raise InvalidPublish(str(error)) from error
     return Publication(
         topic,
         request.body,

@@ -174,8 +174,8 @@ class HttpTalk:
 
     def _answer(self, trace_id: str, answer: HttpAnswer) -> None:
         headers = answer.headers_for(trace_id, datetime.now(UTC))
-        self._line.write(self._door.answer(answer.status, headers, answer.body(trace_id)))
         self._server.log.append(HttpAnswered(self._line.number, trace_id, answer.status))
+        self._line.write(self._door.answer(answer.status, headers, answer.body(trace_id)))
 
     def _refuse(self, trace_id: str, refusal: HttpRefusal) -> None:
         status = refusal.answer.status
@@ -199,8 +199,8 @@ class HttpTalk:
             self._refuse(exchange.trace_id, refusal)
             return False
         line = self._line
-        line.write(self._door.switch(grant_headers(exchange.request, exchange.trace_id)))
         self._server.log.append(HttpAnswered(line.number, exchange.trace_id, 101))
+        line.write(self._door.switch(grant_headers(exchange.request, exchange.trace_id)))
         line.become(MqttTalk(line, WebSocketPipe(), http=exchange.presented.http), Stage.CONNECT, self._door.rest)
         return True
 
