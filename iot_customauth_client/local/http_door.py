@@ -228,12 +228,10 @@ def http_on_mqtt_door(head: bytes) -> TurnAway | None:
 
 
 def _request(head: h11.Request, body: bytes) -> HttpRequest:
-    return HttpRequest(
-        method=head.method.decode("ascii"),
-        target=head.target.decode("latin-1"),
-        headers=tuple((name.decode("ascii"), value.decode("utf-8", "replace")) for name, value in head.headers),
-        body=body,
-    )
+    headers = ((name.decode("ascii"), value.decode("utf-8", "replace")) for name, value in head.headers)
+    if head.http_version == b"1.0":  # RFC 9110 section 7.8: its Upgrade must be ignored
+        headers = ((name, value) for name, value in headers if name != "upgrade")
+    return HttpRequest(head.method.decode("ascii"), head.target.decode("latin-1"), tuple(headers), body)
 
 
 def _fault(error: h11.RemoteProtocolError) -> Fault:

@@ -26,7 +26,7 @@ from .codec import Packet, ReasonCode
 from .consultation import consult, make_grant
 from .doors import TurnAway
 from .effects import Grant
-from .events import HttpAnswered, HttpRequested, Refused, Warned
+from .events import HttpAnswered, HttpRequested, Refused, TurnedAway, Warned
 from .http_answers import ACCEPTED, HttpAnswer, HttpRefusal, forbidden, refused
 from .http_door import Fault, HttpDoor, HttpRequest
 from .http_head import Reply
@@ -270,7 +270,7 @@ class HttpTalk:
             f"the client closed the connection before the authorizer answered, {elapsed_seconds:.1f} s after its"
             f" request; the authorizer may take {limits.AUTHORIZER_TIMEOUT_SECONDS:g} s, so a client must wait longer"
         )
-        self._server.log.append(Refused(self._line.number, "", "client_left", None, explanation))
+        self._server.log.append(TurnedAway(self._line.number, "client_left", explanation))
 
 
 def _as_http(refusal: RefusedOperation) -> HttpRefusal:

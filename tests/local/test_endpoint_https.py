@@ -358,7 +358,7 @@ def test_a_client_that_leaves_while_the_function_runs_is_told_apart(make_endpoin
         endpoint.wait_for("authorizer_called", timeout=5)
     endpoint.wait_for("closed", timeout=5)
     end.set()
-    endpoint.wait_for("refused", cause="client_left", timeout=5)
+    endpoint.wait_for("turned_away", cause="client_left", timeout=5)
     assert not endpoint.events.of_kind("published")
 
 

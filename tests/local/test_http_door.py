@@ -21,6 +21,7 @@ from iot_customauth_client.local.http_door import (
     HttpRequest,
 )
 from iot_customauth_client.local.http_head import Reply
+from iot_customauth_client.local.websocket_upgrade import grant_headers, refuse_upgrade
 
 HOST = b"Host: localhost\r\n"
 POST = b"POST /topics/a?qos=1 HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nX-Token: c2VjcmV0\r\n\r\nhello"
@@ -223,6 +224,35 @@ def test_after_an_upgrade_the_rest_is_the_other_protocols() -> None:
     assert door.rest == b"\x82\x00more"
     assert door.over
     assert door.next() is None
+
+
+UPGRADE = (
+    b"GET /mqtt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"HTTP/1.1", b"HTTP/1.0"),
+        (b"Connection: Upgrade", b"Connection: close, Upgrade"),
+        (b"Connection: Upgrade", b"Connection: Upgrade\r\nExpect: 100-continue"),
+        (b"Connection: Upgrade", b"Connection: Upgrade\r\nTransfer-Encoding: chunked"),
+        (b"Upgrade: websocket", b"Upgrade: h2c, websocket"),
+    ],
+)
+def test_whatever_upgrade_is_not_refused_can_be_granted(old: bytes, new: bytes) -> None:
+    door = HttpDoor()
+    door.feed(UPGRADE.replace(old, new) + (b"0\r\n\r\n" if b"chunked" in new else b""))
+    outputs = list(iter(door.next, None))
+    request = outputs[-1]
+    assert isinstance(request, HttpRequest)
+    assert (refuse_upgrade(request) is None) == (new != b"HTTP/1.0")  # RFC 9110 section 7.8
+    if refuse_upgrade(request) is None:
+        assert door.switch(grant_headers(request, "id")).startswith(b"HTTP/1.1 101 ")
+    else:
+        assert door.answer(426, [], b"").startswith(b"HTTP/1.1 426 ")
 
 
 def test_a_refused_upgrade_leaves_the_connection_as_it_was() -> None:
