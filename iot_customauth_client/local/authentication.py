@@ -85,7 +85,7 @@ class Authentication:
 
     def check_upgrade(self, presented: Presented) -> Refusal | None:
         """Check what is known before CONNECT: authorizer and signature, if the upgrade carries them."""
-        if choose_carrier(presented, self._default_key) is None:
+        if choose_carrier(presented, self._default_key) is None and not presented.has_sigv4:
             return None  # then CONNECT has them
         try:
             self._verified(presented)
@@ -124,6 +124,8 @@ class Authentication:
 
     def _verified(self, presented: Presented) -> tuple[str, LocalAuthorizer, Carried, bool]:
         """Return the authorizer, its name, where it was named, and whether a signature was verified."""
+        if presented.has_sigv4:
+            raise _Refused("sigv4", advice.SIGV4)
         carried = self._read(presented)
         name, authorizer = self._find(carried)
         if authorizer.signing_disabled:

@@ -68,7 +68,7 @@ from .events import Decided, Published
 from .faults import Faults
 from .message import Message
 from .moment import Moment
-from .offence import DisconnectReason, Offence, RefusedConnect
+from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .post import Post
 from .quotas import Quotas
@@ -76,6 +76,7 @@ from .retained import MAX_RETAINED_MESSAGES
 from .router import Router
 from .sessions import MAX_KEPT_SESSIONS, Sessions
 from .sharing import MAX_MEMBERS, Sharing
+from .visitor import Visitor
 
 __all__ = [
     "Broker",
@@ -421,6 +422,35 @@ class Broker:
         self._router.publish(message, moment, effects)
         self._connections.settle(moment, effects)
         return effects
+
+    def publish_for(
+        self,
+        visitor: Visitor,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        properties: Properties,
+        now: float,
+        at: float,
+    ) -> tuple[list[Effect], RefusedOperation | None]:
+        """Publish for a client that has no MQTT connection, as HTTPS requests are: see `visitor.py`.
+
+        Returns what is to be done and, if the message was not published, why.
+        """
+        moment, effects = self._begin(now, at)
+        message = Message.of(
+            topic, payload, qos=qos, retain=retain, publisher=None, properties=properties, at=moment.at
+        )
+        try:
+            visitor.check(message, properties, self._router.can_retain(message, moment), effects)
+        except RefusedOperation as refusal:
+            return effects, refusal
+        effects.append(Happened(Published(visitor.connection, "", topic, payload, qos, retain, False)))
+        self._router.publish(message, moment, effects)
+        self._connections.settle(moment, effects)
+        return effects, None
 
     def sizes(self) -> dict[str, int]:
         """Count what the broker holds; all but `retained` is 0 when every connection was `closed`, every session has

@@ -23,6 +23,10 @@ TWO_QUESTION_MARKS: Final = (
     " so the parameters before it are not seen; write one `?` and join all parameters with `&`"
     " (if an AWS SDK appended `?SDK=...`, switch its metrics off), and write %3F for a `?` in a value"
 )
+SIGV4: Final = (
+    "the request is signed with AWS credentials (SigV4): the service then asks no authorizer, and this endpoint serves"
+    " custom authentication only; switch SigV4 off in the client"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,7 +288,7 @@ class LocalEndpoint:
                 clean_session=clean_session,
                 prevent_will_message=prevent_will_message,
                 now=server.loop.time(),
-                at=server.timekeeper.at,
+                at=server.at(),
             )
             server.perform(effects)
             server.flush()
@@ -320,7 +320,7 @@ class LocalEndpoint:
 
         def publish() -> None:
             now = server.loop.time()
-            at = server.timekeeper.at
+            at = server.at()
             effects = server.broker.publish(topic, data, qos=qos, retain=retain, properties=properties, now=now, at=at)
             server.perform(effects)
             server.flush()

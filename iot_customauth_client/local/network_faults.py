@@ -77,5 +77,5 @@ class NetworkFaults:
 
     def _chosen(self, client_id: str | None) -> Iterator[ClientConnection]:
         for number, connection in self._connections.items():
-            if not connection.is_leaving and client_id in (None, self._client_ids.get(number)):
+            if not connection.left and client_id in (None, self._client_ids.get(number)):
                 yield connection

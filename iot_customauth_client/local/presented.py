@@ -24,6 +24,8 @@ from ..carriage import read_query, read_username, shown_name
 from ..limits import RESERVED_PARAMETERS
 from .words import listed
 
+_SIGV4 = "AWS4-HMAC-SHA256"
+
 
 class Carrier(Enum):
     """Where the three names stand; the value is the place as sentences name it."""
@@ -68,6 +70,14 @@ class Presented:
             read = read_username(self.mqtt.username or "")
             found.append(Carried(Carrier.USERNAME, read.parameters, read.base, read.query is not None))
         return tuple(found)
+
+    @property
+    def has_sigv4(self) -> bool:
+        """Whether the request is signed with AWS credentials, in the header or in the query."""
+        if self.http is None:
+            return False
+        signed = any(name == "authorization" and value.startswith(_SIGV4) for name, value in self.http.headers)
+        return signed or any(name == "X-Amz-Algorithm" for name, _ in read_query(self.http.query or ""))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

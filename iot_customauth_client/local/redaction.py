@@ -30,6 +30,7 @@ _RESULT_KEYS = frozenset(
     {"isAuthenticated", "principalId", "policyDocuments", "disconnectAfterInSeconds", "refreshAfterInSeconds"}
 )
 _SHORT_CHARACTERS = 4
+_SHOWN_CHARACTERS = 300
 _HIDDEN = "<hidden>"
 
 
@@ -64,8 +65,16 @@ def _shown_http(data: HttpData) -> dict[str, object]:
             for name, value in data["headers"].items()
         }
     if "queryString" in data:
-        shown["queryString"] = f"?{redact_query(data['queryString'][1:])}"
+        shown["queryString"] = f"?{shown_query(data['queryString'][1:])}"
     return shown
+
+
+def shown_query(query: str) -> str:
+    """Return the query of a URL, without its `?`, with its values hidden but those that say what is published."""
+    return "&".join(
+        part[:_SHOWN_CHARACTERS] if part.partition("=")[0] in PUBLISH_PARAMETERS else redact_query(part)
+        for part in query.split("&")
+    )
 
 
 def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | None:

@@ -32,6 +32,7 @@ from .faults import Faults
 from .lambda_context import LambdaContext
 from .listener import Listener
 from .network_faults import NetworkFaults
+from .offence import DisconnectReason
 from .place import Place
 from .redaction import scrub
 from .timekeeper import Timekeeper
@@ -122,7 +123,7 @@ class Server:
             self._timer.cancel()
         self.timekeeper.close()
         for number in list(self._live):
-            self.perform(self.broker.shut_down(number, now=self.loop.time(), at=self.timekeeper.at))
+            self.perform(self.broker.shut_down(number, now=self.loop.time(), at=self.at()))
         self.flush()
         for connection in list(self._connections.values()):
             connection.close()
@@ -171,9 +172,17 @@ class Server:
         self._half_open.pop(connection.number, None)
         self._outputs.pop(connection.number, None)
         if self._connections.pop(connection.number, None) is not None:
-            self.perform(self.broker.closed(connection.number, now=self.loop.time(), at=self.timekeeper.at))
+            self.perform(self.broker.closed(connection.number, now=self.loop.time(), at=self.at()))
         if not self._connections:
             self._all_closed.set()
+
+    def at(self) -> float:
+        """Return the time that grants, sessions and connections live by: monotonic seconds of the endpoint's clock."""
+        return self.timekeeper.at
+
+    def end_client(self, connection: int, reason: DisconnectReason, explanation: str) -> None:
+        """End the connection of a client, if it is connected. To be flushed by the caller's turn."""
+        self.perform(self.broker.end(connection, reason, explanation, now=self.loop.time(), at=self.at()))
 
     def cut_off(self, connection: ClientConnection, why: str) -> None:
         """End a client's connection at once, because of what its transport does."""

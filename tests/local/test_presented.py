@@ -153,6 +153,22 @@ def test_an_upgrade_without_credentials_waits_for_connect(authentication: Authen
     assert refusal.cause == "authorizer_unknown"
 
 
+@pytest.mark.parametrize(
+    "presented",
+    [
+        in_headers(("Authorization", "AWS4-HMAC-SHA256 Credential=x")),
+        in_headers((NAME, "plain"), query="X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=x"),
+    ],
+)
+def test_a_request_signed_with_aws_credentials_is_told_that_it_needs_no_authorizer(
+    presented: Presented, authentication: Authentication
+) -> None:
+    assert refusal_of(authentication, presented).cause == "sigv4"
+    refusal = authentication.check_upgrade(presented)
+    assert refusal is not None
+    assert "SigV4" in refusal.explanation
+
+
 def test_the_default_authorizers_token_key_is_one_of_the_names() -> None:
     authorizer = LocalAuthorizer(function, signing_disabled=True, token_key_name="Token")
     authentication = Authentication({"default": authorizer}, "default")
