@@ -1,6 +1,7 @@
 """Has done what is due on the clock that a test may move: the broker's plans, and asking authorizers again.
 
 What this clock decides: `refreshAfterInSeconds`, `disconnectAfterInSeconds`, session and message expiry, will delays.
+(The life of a WebSocket and of a grant kept for HTTPS too: those need no timer, they are looked at when they matter.)
 Keep alive, sockets and the authorizer's 5 s are real time and none of its business.
 
 One timer is set, for the next time at which anything is due. A clock that was given calls back on a thread of its own,

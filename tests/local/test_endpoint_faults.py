@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from awscrt_clients import TIMEOUT, NativeClient
+from http_clients import WebSocketClient
 from mqtt_wire import WireClient
 
 from iot_customauth_client import AuthenticationRefused, ConnectionBuilder, Credentials, connect
@@ -114,6 +115,18 @@ def test_a_silent_client_is_replaced_when_it_comes_back_and_its_old_connection_s
             with pytest.raises(TimeoutError):
                 dead.receive()
     endpoint.wait_for("closed", timeout=5, connection=1)  # noticed although nothing is read
+
+
+def test_mqtt_in_websocket_can_be_half_open_and_dropped_too(endpoint: LocalEndpoint) -> None:
+    with WebSocketClient(endpoint) as client:
+        assert isinstance(client.connect(username=USERNAME), ConnAck)
+        assert endpoint.faults.half_open("client_id") == 1
+        client.send(PingReq())
+        endpoint.publish("my-topic", b"to nobody")
+        assert endpoint.faults.drop("client_id", how="fin") == 1
+        assert client.receive() is None
+        assert client.closed_with is None  # no farewell of WebSocket either
+    assert endpoint.wait_for(events.Disconnected, timeout=5).reason == "CONNECTION_LOST"
 
 
 def test_the_endpoint_stops_although_a_connection_is_half_open(make_endpoint: MakeEndpoint) -> None:

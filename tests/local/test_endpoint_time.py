@@ -11,15 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from http_clients import HttpClient, WebSocketClient
 from mqtt_wire import WireClient
 
 from iot_customauth_client import ConnectionBuilder, Credentials
 from iot_customauth_client.clock import ManualClock, SystemClock
-from iot_customauth_client.local import LocalEndpoint, events
+from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, events
 from iot_customauth_client.local.codec import (
     ConnAck,
     Disconnect,
     Packet,
+    PingReq,
+    PingResp,
     Property,
     PubAck,
     Publish,
@@ -260,6 +263,34 @@ def test_a_session_lasts_as_long_as_it_was_asked_for(
             message = client.receive()
             assert isinstance(message, Publish)
             assert message.payload == b"while away"
+
+
+def test_a_websocket_lives_for_a_day_of_the_clock(make_endpoint: MakeEndpoint, clock: ManualClock) -> None:
+    endpoint = serve(make_endpoint, clock, Function(allowing()))
+    with WebSocketClient(endpoint) as client:
+        clock.advance(100)  # between the upgrade and CONNECT: from here its authorizer's day begins
+        assert isinstance(client.connect(username=USERNAME), ConnAck)
+        clock.advance(DAY - 101)
+        client.send(Publish("my-topic", b"1", 1, packet_id=1))
+        assert client.receive() == PubAck(1, 0)
+        clock.advance(1)
+        client.send(PingReq())
+        assert isinstance(client.receive(), PingResp)  # it is closed when a message is next sent
+        client.send(Publish("my-topic", b"2", 1, packet_id=2))
+        assert isinstance(client.receive(), Disconnect)
+        assert client.receive() is None
+    assert endpoint.wait_for(events.Disconnected, timeout=5).reason == "WEBSOCKET_TTL_EXPIRATION"
+
+
+def test_a_grant_kept_for_https_lasts_until_its_refresh(make_endpoint: MakeEndpoint, clock: ManualClock) -> None:
+    function = Function(allowing(refresh=300))
+    authorizer = LocalAuthorizer(function, signing_disabled=True, enable_caching_for_http=True)
+    endpoint = make_endpoint({"a": authorizer}, clock=clock, default_authorizer="a")
+    with HttpClient(endpoint) as client:
+        for seconds, calls in ((0, 1), (299, 1), (1, 2)):
+            clock.advance(seconds)
+            assert client.post("/topics/my-topic").status == 200
+            assert len(function.asked) == calls
 
 
 def test_keep_alive_does_not_run_on_the_clock_that_is_moved(make_endpoint: MakeEndpoint, clock: ManualClock) -> None:
