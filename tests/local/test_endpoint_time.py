@@ -93,6 +93,19 @@ def test_a_day_of_refreshes_ends_with_the_connections_life(make_endpoint: MakeEn
     assert len(function.asked) == DAY // 300
 
 
+def test_many_small_steps_make_a_day_too(make_endpoint: MakeEndpoint, clock: ManualClock) -> None:
+    endpoint = serve(make_endpoint, clock, Function(allowing(refresh=DAY)))
+    with dial(endpoint) as client:
+        for _ in range(DAY // 100 * 10 - 1):
+            clock.advance(9.9)
+            clock.advance(0.1)
+        client.send(PingReq())
+        assert isinstance(client.receive(), PingResp)
+        clock.advance(9.9)
+        clock.advance(0.1)
+        assert isinstance(client.receive(), Disconnect)
+
+
 def test_a_refresh_is_not_asked_before_its_time(make_endpoint: MakeEndpoint, clock: ManualClock) -> None:
     function = Function(allowing(refresh=600))
     endpoint = serve(make_endpoint, clock, function)
