@@ -66,6 +66,14 @@ MAX_FILTERS_PER_SUBSCRIBE: Final = 8
 """*quotas*: topic filters in one SUBSCRIBE."""
 MAX_SUBSCRIPTIONS_PER_CONNECTION: Final = 50
 """*quotas*: subscriptions of one connection."""
+MAX_PUBLISHES_PER_SECOND_PER_CONNECTION: Final = 100
+"""*quotas*: PUBLISH packets from, and as many to, one connection; the service discards what is over it."""
+MAX_BYTES_PER_SECOND_PER_CONNECTION: Final = 524_288
+"""*quotas*: bytes over one connection, 512 KiB; the service delays what is over it."""
+STORED_MESSAGES_PER_SECOND: Final = 10
+"""*MQTT*: stored messages to a session that was resumed."""
+SHARED_STORED_MESSAGES_PER_SECOND: Final = 20
+"""*MQTT*: stored messages of a shared subscription, to each of its members."""
 MAX_TOPIC_ALIAS: Final = 8
 """*MQTT*: topic aliases, each direction."""
 MIN_MESSAGE_EXPIRY_SECONDS: Final = 1

@@ -26,7 +26,7 @@ from .offence import RefusedConnect
 from .permissions import PUBLISH, RETAIN_PUBLISH, Permissions
 from .topic_rules import check_publishable, check_response_topic
 
-# AWS page "MQTT", table of the CONNACK properties. Shared subscriptions come later, so they are said to be absent.
+# AWS page "MQTT", table of the MQTT 5 properties; that shared subscriptions are there, it says elsewhere.
 _OFFERED: Final[dict[Property, PropertyValue]] = {
     Property.RECEIVE_MAXIMUM: MAX_IN_FLIGHT,
     Property.MAXIMUM_QOS: MAX_QOS,
@@ -35,7 +35,7 @@ _OFFERED: Final[dict[Property, PropertyValue]] = {
     Property.TOPIC_ALIAS_MAXIMUM: MAX_TOPIC_ALIAS,
     Property.WILDCARD_SUBSCRIPTION_AVAILABLE: 1,
     Property.SUBSCRIPTION_IDENTIFIER_AVAILABLE: 0,
-    Property.SHARED_SUBSCRIPTION_AVAILABLE: 0,
+    Property.SHARED_SUBSCRIPTION_AVAILABLE: 1,
 }
 
 
@@ -45,11 +45,13 @@ class Admission:
 
     client_id: the client's own, or the assigned one.
     keep_alive_seconds: as it will be enforced.
+    acknowledgement: as if there were no session; whether there is one is known later.
     """
 
     client_id: str
     permissions: Permissions
     keep_alive_seconds: int
+    session_expiry_seconds: int
     acknowledgement: ConnAck
 
 
@@ -59,11 +61,13 @@ def admit(
     *,
     region: str,
     account: str,
+    session_expiry_seconds: int,
     new_uuid: Callable[[], str],
     report: Callable[[str, Decision], None],
 ) -> Admission:
     """Accept the CONNECT or raise `RefusedConnect`.
 
+    session_expiry_seconds: what the client gets, which may be less than it asked for.
     new_uuid: makes the unique part of an assigned client id.
     report: is given the client id and each decision of the policy that is to be an event.
     """
@@ -99,7 +103,8 @@ def admit(
     if packet.will is not None:
         _check_will_allowed(packet.will, client_id, permissions, report)
     keep_alive_seconds = clamp_keep_alive(packet.keep_alive_seconds)
-    return Admission(client_id, permissions, keep_alive_seconds, _acknowledge(packet, client_id, keep_alive_seconds))
+    acknowledgement = _acknowledge(packet, client_id, keep_alive_seconds, session_expiry_seconds)
+    return Admission(client_id, permissions, keep_alive_seconds, session_expiry_seconds, acknowledgement)
 
 
 def _check_client_id(client_id: str) -> None:
@@ -154,14 +159,13 @@ def _check_will_allowed(
             )
 
 
-def _acknowledge(packet: Connect, client_id: str, keep_alive_seconds: int) -> ConnAck:
+def _acknowledge(packet: Connect, client_id: str, keep_alive_seconds: int, session_expiry_seconds: int) -> ConnAck:
     if packet.version is Version.MQTT311:
         return ConnAck(session_present=False, reason_code=0)
     properties = {**_OFFERED, Property.SERVER_KEEP_ALIVE: keep_alive_seconds}
     if not packet.client_id:
         properties[Property.ASSIGNED_CLIENT_IDENTIFIER] = client_id
-    if packet.properties.get(Property.SESSION_EXPIRY_INTERVAL):
-        # No session outlives its connection yet; a client must be told when it gets less than it asked for
-        # (MQTT 5, section 3.2.2.3.2).
-        properties[Property.SESSION_EXPIRY_INTERVAL] = 0
+    if session_expiry_seconds != packet.properties.get(Property.SESSION_EXPIRY_INTERVAL, 0):
+        # A client must be told when it gets less than it asked for (MQTT 5, section 3.2.2.3.2), and only then is it.
+        properties[Property.SESSION_EXPIRY_INTERVAL] = session_expiry_seconds
     return ConnAck(session_present=False, reason_code=ReasonCode.SUCCESS, properties=properties)

@@ -23,9 +23,11 @@ from .codec import (
     Version,
     encode,
 )
-from .effects import Effect, Send
+from .effects import Effect
 from .live_connection import LiveConnection, number_of
+from .moment import Moment
 from .offence import Offence
+from .post import Post
 
 Answer: TypeAlias = ConnAck | Disconnect | PubAck | SubAck | UnsubAck
 PacketName: TypeAlias = Literal["CONNACK", "DISCONNECT", "PUBACK", "SUBACK"]
@@ -37,9 +39,10 @@ _TEXTS: Final[dict[int, str]] = {ReasonCode.CLIENT_IDENTIFIER_NOT_VALID: "Client
 class Answers:
     """Makes and sends answers. `new_uuid` makes the trace id that ends a reason string."""
 
-    __slots__ = ("_new_uuid",)
+    __slots__ = ("_new_uuid", "_post")
 
-    def __init__(self, new_uuid: Callable[[], str]) -> None:
+    def __init__(self, post: Post, new_uuid: Callable[[], str]) -> None:
+        self._post = post
         self._new_uuid = new_uuid
 
     def reason(self, packet: PacketName, reason_code: int) -> Properties:
@@ -55,8 +58,18 @@ class Answers:
             return NO_PROPERTIES
         return self.reason(packet, reason_code)
 
-    def send(self, live: LiveConnection, packet: Answer | PingResp, effects: list[Effect]) -> None:
+    def send(
+        self,
+        live: LiveConnection,
+        packet: Answer | PingResp,
+        moment: Moment,
+        effects: list[Effect],
+        *,
+        topics: tuple[str, ...] = (),
+    ) -> None:
         """Send an answer; without its reason string if it would be too large with it (MQTT-3.4.2-2 and others).
+
+        topics: those of the request.
 
         Raises `Offence` if it is too large even so: the client asked more in one packet than it takes as an answer.
         """
@@ -68,7 +81,7 @@ class Answers:
                 f"the {type(packet).__name__.upper()} it asked for is larger than its own Maximum Packet Size of "
                 f"{live.max_packet_bytes} bytes",
             )
-        effects.append(Send(live.number, packet))
+        self._post.send(live, packet, moment, effects, topics=topics)
 
     def refusal(self, packet: Connect, reason_code: ReasonCode) -> ConnAck | None:
         """Return the CONNACK that refuses a CONNECT of MQTT 5, with a reason string if wanted and if it fits.

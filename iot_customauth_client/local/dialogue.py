@@ -13,8 +13,12 @@ behaviour seen at the service; *choice* where nothing is known):
     QoS 2 in SUBSCRIBE            QoS 1 is granted (MQTT-3.2.2-10)         hang up, no SUBACK
     delivery not allowed          left out, the connection stays           the same
     payload over 128 KiB          DISCONNECT 151 (choice of code)          hang up
+    the 101st unacknowledged      DISCONNECT 147                           left out, no PUBACK
+    PUBLISH over 100/s            left out; PUBACK 151 for QoS 1 (choice)  left out, no PUBACK
+    No Local for $share/...       DISCONNECT 130 (MQTT-3.8.3-4)            (has none)
 
-Each refusal is also a `decided` event, with the policy's explanation or with the rule that stood before the policy.
+Each refusal is also a `decided` event, with the policy's explanation or with the rule that stood before the policy;
+what is left out is a `dropped` event. The rates hold with `quotas="aws"` only.
 """
 
 from typing import Final, Literal, NoReturn, TypeAlias
@@ -22,10 +26,11 @@ from typing import Final, Literal, NoReturn, TypeAlias
 from ..errors import InvalidTopic
 from ..limits import (
     MAX_FILTERS_PER_SUBSCRIBE,
+    MAX_IN_FLIGHT,
     MAX_PAYLOAD_BYTES,
+    MAX_PUBLISHES_PER_SECOND_PER_CONNECTION,
     MAX_QOS,
     MAX_SUBSCRIPTIONS_PER_CONNECTION,
-    MAX_TOPIC_ALIAS,
 )
 from ..topics import check_topic_filter
 from .answers import Answers
@@ -34,7 +39,6 @@ from .codec import (
     Packet,
     PingReq,
     PingResp,
-    Properties,
     Property,
     PubAck,
     Publish,
@@ -46,45 +50,53 @@ from .codec import (
     Unsubscribe,
     Version,
 )
+from .deliveries import dropped
 from .effects import Effect, Happened
 from .events import Decided, Published, Subscribed, Unsubscribed
-from .live_connection import LiveConnection, Subscription
+from .faults import Faults, PacketName
+from .live_connection import LiveConnection
 from .message import Message
+from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedOperation, shorten
 from .permissions import PUBLISH, RETAIN_PUBLISH, SUBSCRIBE
 from .router import Router
-from .topic_rules import check_publishable, check_response_topic, check_subscribable
+from .session import Subscription
+from .topic_rules import check_publishable, check_response_topic, check_subscribable, is_shared
 
 RefusedSubscribe311: TypeAlias = Literal["hang_up", "suback"]
 """What an MQTT 3.1.1 client gets for a refused filter: `hang_up` as seen at the service, or `suback` with 0x80."""
 
 _FAILURE_311: Final = 0x80  # 3.1.1, section 3.9.3
+_FAULTY: Final[dict[str, PacketName]] = {PUBLISH: "PUBLISH", SUBSCRIBE: "SUBSCRIBE"}
 _VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to", SUBSCRIBE: "subscribe to"}
 
 
 class Dialogue:
     """Takes the packets of connected clients, all but DISCONNECT, which is the broker's."""
 
-    __slots__ = ("_answers", "_refused_subscribe_311", "_router")
+    __slots__ = ("_answers", "_faults", "_refused_subscribe_311", "_router")
 
-    def __init__(self, router: Router, answers: Answers, *, refused_subscribe_311: RefusedSubscribe311) -> None:
+    def __init__(
+        self, router: Router, answers: Answers, faults: Faults, *, refused_subscribe_311: RefusedSubscribe311
+    ) -> None:
         self._router = router
         self._answers = answers
+        self._faults = faults
         self._refused_subscribe_311 = refused_subscribe_311
 
-    def hear(self, live: LiveConnection, packet: Packet, now: float, effects: list[Effect]) -> None:
+    def hear(self, live: LiveConnection, packet: Packet, moment: Moment, effects: list[Effect]) -> None:
         """Take one packet. Raises `Offence` if the connection has to end."""
         match packet:
             case Publish():
-                self._publish(live, packet, now, effects)
+                self._publish(live, packet, moment, effects)
             case PubAck():
-                self._router.acknowledge(live, packet, now, effects)
+                self._router.acknowledge(live, packet, moment, effects)
             case Subscribe():
-                self._subscribe(live, packet, now, effects)
+                self._subscribe(live, packet, moment, effects)
             case Unsubscribe():
-                self._unsubscribe(live, packet, effects)
+                self._unsubscribe(live, packet, moment, effects)
             case PingReq():
-                self._answers.send(live, PingResp(), effects)
+                self._answers.send(live, PingResp(), moment, effects)
             case Connect():
                 raise Offence(ReasonCode.PROTOCOL_ERROR, "it sent a second CONNECT (MQTT-3.1.0-2)")
             case _:
@@ -96,13 +108,13 @@ class Dialogue:
 
     # -- PUBLISH --------------------------------------------------------------------------------------------------
 
-    def _publish(self, live: LiveConnection, packet: Publish, now: float, effects: list[Effect]) -> None:
+    def _publish(self, live: LiveConnection, packet: Publish, moment: Moment, effects: list[Effect]) -> None:
         if packet.qos > MAX_QOS:
             raise Offence(
                 ReasonCode.QOS_NOT_SUPPORTED,
                 f"it published to {packet.topic!r} with QoS {packet.qos}: AWS IoT Core supports 0 and 1",
             )
-        topic = _topic_of(live, packet)
+        topic = live.incoming_aliases.resolve(packet)
         if len(packet.payload) > MAX_PAYLOAD_BYTES:
             # The service disconnects for this with CLIENT_ERROR (AWS page "Lifecycle events").
             raise Offence(
@@ -116,15 +128,18 @@ class Dialogue:
             retain=packet.retain,
             publisher=live.client_id,
             properties=packet.properties,
-            now=now,
+            at=moment.at,
         )
         try:
-            self._check_publish(live, message, packet.properties, now, effects)
+            if not self._is_within_limits(live, packet, message, moment, effects):
+                return
+            self._check_publish(live, packet, message, moment, effects)
         except RefusedOperation as refusal:
             if live.version is Version.MQTT311 or packet.packet_id is None:
                 raise
             properties = self._answers.reason_for(live, "PUBACK", refusal.reason_code)
-            self._answers.send(live, PubAck(packet.packet_id, refusal.reason_code, properties), effects)
+            refused = PubAck(packet.packet_id, refusal.reason_code, properties)
+            self._answers.send(live, refused, moment, effects, topics=(topic,))
             return
         effects.append(
             Happened(
@@ -133,25 +148,61 @@ class Dialogue:
                 )
             )
         )
-        self._router.publish(message, now, effects)
+        self._router.publish(message, moment, effects)
         if packet.packet_id is not None:
             # 0 also when nobody subscribed: AWS's list for PUBACK has no "no matching subscribers".
-            self._answers.send(live, PubAck(packet.packet_id), effects)
+            self._answers.send(live, PubAck(packet.packet_id), moment, effects, topics=(topic,))
+
+    def _is_within_limits(
+        self, live: LiveConnection, packet: Publish, message: Message, moment: Moment, effects: list[Effect]
+    ) -> bool:
+        """Tell whether a PUBLISH is taken; if not it is left out, which MQTT 5 is told for QoS 1.
+
+        Answers are late only by a fault: so nothing but a fault can bring a client over the receive maximum.
+        """
+        if packet.packet_id is not None and packet.packet_id not in live.unanswered:
+            if len(live.unanswered) >= MAX_IN_FLIGHT:
+                explanation = (
+                    f"it has {len(live.unanswered)} messages of QoS 1 without an answer and published one more: AWS "
+                    f"IoT Core allows {MAX_IN_FLIGHT}"
+                )
+                if live.version is Version.MQTT5:
+                    raise Offence(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, explanation)
+                effects.append(dropped(live.number, live.client_id, message, "receive_maximum", explanation))
+                return False
+            live.unanswered.add(packet.packet_id)
+        throttled = self._faults.take(("throttle",), "PUBLISH", live.client_id, (message.topic,)) is not None
+        if not throttled and (live.quotas is None or live.quotas.publishes_in.take(moment.now)):
+            return True
+        explanation = (
+            "a fault throttles it"
+            if throttled
+            else f"it published more than {MAX_PUBLISHES_PER_SECOND_PER_CONNECTION} messages within this second, "
+            "which is AWS IoT Core's rate"
+        )
+        effects.append(dropped(live.number, live.client_id, message, "publish_rate", explanation))
+        if packet.packet_id is not None:
+            if live.version is Version.MQTT5:
+                raise RefusedOperation(ReasonCode.QUOTA_EXCEEDED, explanation)
+            live.unanswered.discard(packet.packet_id)
+        return False
 
     def _check_publish(
-        self, live: LiveConnection, message: Message, properties: Properties, now: float, effects: list[Effect]
+        self, live: LiveConnection, packet: Publish, message: Message, moment: Moment, effects: list[Effect]
     ) -> None:
         try:
             check_publishable(message.topic, retain=message.retain)
-            check_response_topic(properties)
+            check_response_topic(packet.properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
             _refuse(live, PUBLISH, message.topic, refusal, effects)
+        if packet.qos:
+            self._answer_by_fault(live, PUBLISH, message.topic, effects)
         _ask_policy(live, PUBLISH, message.topic, effects)
         if not message.retain:
             return
         _ask_policy(live, RETAIN_PUBLISH, message.topic, effects)
-        if not self._router.can_retain(message, now):
+        if not self._router.can_retain(message, moment):
             refusal = RefusedOperation(
                 ReasonCode.QUOTA_EXCEEDED,
                 f"publish retained to {message.topic!r}: the endpoint keeps no more retained messages",
@@ -159,9 +210,16 @@ class Dialogue:
             )
             _refuse(live, RETAIN_PUBLISH, message.topic, refusal, effects)
 
+    def _answer_by_fault(self, live: LiveConnection, action: str, topic: str, effects: list[Effect]) -> None:
+        """Refuse a PUBLISH or a topic filter if a fault says so."""
+        fault = self._faults.take(("answer",), _FAULTY[action], live.client_id, (topic,))
+        if fault is not None:
+            explanation = f"{_VERBS[action]} {topic!r}: a fault answers with reason code {fault.reason_code}"
+            _refuse(live, action, topic, RefusedOperation(ReasonCode(fault.reason_code), explanation), effects)
+
     # -- SUBSCRIBE and UNSUBSCRIBE --------------------------------------------------------------------------------
 
-    def _subscribe(self, live: LiveConnection, packet: Subscribe, now: float, effects: list[Effect]) -> None:
+    def _subscribe(self, live: LiveConnection, packet: Subscribe, moment: Moment, effects: list[Effect]) -> None:
         if Property.SUBSCRIPTION_IDENTIFIER in packet.properties:
             raise Offence(
                 ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
@@ -172,17 +230,22 @@ class Dialogue:
                 ReasonCode.QOS_NOT_SUPPORTED,
                 "it subscribed with QoS 2: AWS IoT Core supports 0 and 1, and does not answer this with MQTT 3.1.1",
             )
+        if any(request.no_local and is_shared(request.topic_filter) for request in packet.requests):
+            raise Offence(
+                ReasonCode.PROTOCOL_ERROR, "it subscribed to a shared subscription with No Local (MQTT-3.8.3-4)"
+            )
         reason_codes, granted = self._judge_filters(live, packet, effects)
         first_error = next((code for code in reason_codes if code >= _FAILURE_311), 0)
         properties = self._answers.reason_for(live, "SUBACK", first_error)
-        self._answers.send(live, SubAck(packet.packet_id, reason_codes, properties), effects)
         topic_filters = tuple(request.topic_filter for request in packet.requests)
+        answer = SubAck(packet.packet_id, reason_codes, properties)
+        self._answers.send(live, answer, moment, effects, topics=topic_filters)
         effects.append(Happened(Subscribed(live.number, live.client_id, topic_filters, reason_codes)))
         for request, subscription in granted:
-            new = self._router.subscribe(subscription)
+            new = self._router.subscribe(subscription, moment, effects)
             # MQTT-3.3.1-9 to -11: 0 is always, 1 is for a new subscription, 2 is never.
             if request.retain_handling == 0 or (request.retain_handling == 1 and new):
-                self._router.replay(subscription, now, effects)
+                self._router.replay(subscription, moment, effects)
 
     def _judge_filters(
         self, live: LiveConnection, packet: Subscribe, effects: list[Effect]
@@ -190,21 +253,42 @@ class Dialogue:
         """Return the codes for the SUBACK, and what is granted. Changes nothing yet."""
         if len(packet.requests) > MAX_FILTERS_PER_SUBSCRIBE:
             return self._refuse_all(live, packet, effects), []
-        taken = set(live.subscriptions)
+        taken = set(live.session.subscriptions)
         reason_codes: list[int] = []
         granted: list[tuple[SubscribeRequest, Subscription]] = []
         for request in packet.requests:
             try:
-                _check_subscribe(live, request.topic_filter, taken, effects)
+                self._check_subscribe(live, request.topic_filter, taken, effects)
             except RefusedOperation as refusal:
                 reason_codes.append(self._failure(live, refusal))
                 continue
             taken.add(request.topic_filter)
             qos = min(request.qos, MAX_QOS)
             reason_codes.append(qos)
-            subscription = Subscription(live, request.topic_filter, qos, request.no_local, request.retain_as_published)
+            subscription = Subscription(
+                live.session, request.topic_filter, qos, request.no_local, request.retain_as_published
+            )
             granted.append((request, subscription))
         return tuple(reason_codes), granted
+
+    def _check_subscribe(self, live: LiveConnection, topic_filter: str, taken: set[str], effects: list[Effect]) -> None:
+        try:
+            check_subscribable(topic_filter)
+            if topic_filter not in taken and len(taken) >= MAX_SUBSCRIPTIONS_PER_CONNECTION:
+                raise RefusedOperation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"subscribe to {topic_filter!r}: the connection has {len(taken)} subscriptions, "
+                    f"AWS IoT Core allows {MAX_SUBSCRIPTIONS_PER_CONNECTION}",
+                )
+            if is_shared(topic_filter) and not self._router.can_share(live.session, topic_filter):
+                raise RefusedOperation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"subscribe to {topic_filter!r}: the shared subscription has as many members as it may have",
+                )
+        except RefusedOperation as refusal:
+            _refuse(live, SUBSCRIBE, topic_filter, refusal, effects)
+        self._answer_by_fault(live, SUBSCRIBE, topic_filter, effects)
+        _ask_policy(live, SUBSCRIBE, topic_filter, effects, report_allowed=True)
 
     def _refuse_all(self, live: LiveConnection, packet: Subscribe, effects: list[Effect]) -> tuple[int, ...]:
         first = packet.requests[0].topic_filter
@@ -224,7 +308,7 @@ class Dialogue:
             raise refusal
         return _FAILURE_311
 
-    def _unsubscribe(self, live: LiveConnection, packet: Unsubscribe, effects: list[Effect]) -> None:
+    def _unsubscribe(self, live: LiveConnection, packet: Unsubscribe, moment: Moment, effects: list[Effect]) -> None:
         reason_codes: list[int] = []
         for topic_filter in packet.topic_filters:
             try:
@@ -234,47 +318,13 @@ class Dialogue:
             else:
                 # 0 also without a subscription: AWS's list for UNSUBACK has no "no subscription existed".
                 reason_codes.append(ReasonCode.SUCCESS)
-            self._router.unsubscribe(live, topic_filter)
+            self._router.unsubscribe(live.session, topic_filter, effects)
         answered = tuple(reason_codes) if live.version is Version.MQTT5 else ()
-        self._answers.send(live, UnsubAck(packet.packet_id, answered), effects)
+        self._answers.send(live, UnsubAck(packet.packet_id, answered), moment, effects, topics=packet.topic_filters)
         effects.append(Happened(Unsubscribed(live.number, live.client_id, packet.topic_filters)))
 
 
 # -- rules that need no more than the connection ----------------------------------------------------------------------
-
-
-def _topic_of(live: LiveConnection, packet: Publish) -> str:
-    """Return the topic of a PUBLISH, which an alias may stand for, and remember a new alias."""
-    alias = packet.properties.get(Property.TOPIC_ALIAS)
-    if not isinstance(alias, int):
-        return packet.topic
-    if not 1 <= alias <= MAX_TOPIC_ALIAS:
-        raise Offence(
-            ReasonCode.TOPIC_ALIAS_INVALID,
-            f"it used topic alias {alias}: AWS IoT Core allows 1 to {MAX_TOPIC_ALIAS}, as its CONNACK says",
-        )
-    if packet.topic:
-        live.aliases[alias] = packet.topic
-        return packet.topic
-    topic = live.aliases.get(alias)
-    if topic is None:
-        # MQTT 5, section 3.3.4
-        raise Offence(ReasonCode.PROTOCOL_ERROR, f"it used topic alias {alias} before it gave it a topic")
-    return topic
-
-
-def _check_subscribe(live: LiveConnection, topic_filter: str, taken: set[str], effects: list[Effect]) -> None:
-    try:
-        check_subscribable(topic_filter)
-        if topic_filter not in taken and len(taken) >= MAX_SUBSCRIPTIONS_PER_CONNECTION:
-            raise RefusedOperation(
-                ReasonCode.QUOTA_EXCEEDED,
-                f"subscribe to {topic_filter!r}: the connection has {len(taken)} subscriptions, "
-                f"AWS IoT Core allows {MAX_SUBSCRIPTIONS_PER_CONNECTION}",
-            )
-    except RefusedOperation as refusal:
-        _refuse(live, SUBSCRIBE, topic_filter, refusal, effects)
-    _ask_policy(live, SUBSCRIBE, topic_filter, effects, report_allowed=True)
 
 
 def _ask_policy(

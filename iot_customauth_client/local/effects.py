@@ -28,13 +28,24 @@ class HangUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Read nothing from the connection for so many seconds of real time: its throughput is used up.
+
+    Only with `quotas="aws"`. A later one for the same connection replaces it.
+    """
+
+    connection: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Happened:
     """Put the event into the log."""
 
     event: Event
 
 
-Effect: TypeAlias = Send | HangUp | Happened
+Effect: TypeAlias = Send | HangUp | Hold | Happened
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +53,11 @@ class Grant:
     """What the authorizer granted to one connection.
 
     source_ip: the client's address for `aws:SourceIp` in policies; None if it is not known.
+    disconnect_after_seconds: how long the connection may live, from CONNACK; None for without end. A later grant for
+        the same connection does not change it (AWS page "Defining your Lambda function").
     """
 
     principal_id: str
     policies: tuple[PolicyDocument, ...]
     source_ip: str | None
+    disconnect_after_seconds: int | None = None

@@ -1,51 +1,45 @@
-"""One connected client: everything the broker knows about it, in one place.
+"""One connected client: everything the broker knows about it that ends with the connection.
 
-It exists from CONNACK to the end of the connection. The broker is its only owner. What is frozen was settled by
-CONNECT; the rest changes with what the client sends.
+It exists from CONNACK to the end of the connection; what outlives it is in its `Session`. The broker is its only
+owner. What is final was settled by CONNECT; the rest changes with what the client sends.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..limits import KEEP_ALIVE_GRACE
+from .agenda import Planned
 from .codec import Connect, Packet, Property, Version, Will, encode
-from .outbound import Outbound
 from .permissions import Permissions
+from .quotas import ConnectionQuotas
+from .session import Session
+from .topic_aliases import IncomingAliases, OutgoingAliases
 
 _RECEIVE_MAXIMUM: Final = 65_535  # MQTT 5, section 3.1.2.11.3: the value when the client gives none
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A topic filter of one client, as it was granted."""
-
-    subscriber: "LiveConnection"
-    topic_filter: str
-    qos: int
-    no_local: bool
-    retain_as_published: bool
-
-
 class LiveConnection:
-    """A connected client.
-
-    Compared by identity: a client that comes again with the same client id is another one.
-    """
+    """A connected client. `quotas` are None where the service's rates do not hold."""
 
     __slots__ = (
-        "aliases",
         "client_id",
+        "held",
+        "incoming_aliases",
         "keep_alive_seconds",
         "last_heard",
+        "late",
+        "life",
         "max_packet_bytes",
         "number",
-        "outbound",
+        "outgoing_aliases",
         "overflowed",
         "permissions",
         "principal_id",
         "problem_information",
-        "session_expiry_asked",
-        "subscriptions",
+        "quotas",
+        "receive_maximum",
+        "session",
+        "silenced",
+        "unanswered",
         "version",
         "will",
     )
@@ -55,40 +49,45 @@ class LiveConnection:
         number: int,
         packet: Connect,
         *,
-        client_id: str,
+        session: Session,
         principal_id: str,
         permissions: Permissions,
         keep_alive_seconds: int,
-        max_queued_messages: int,
-        max_queued_bytes: int,
+        quotas: ConnectionQuotas | None,
         now: float,
     ) -> None:
         self.number: Final = number
+        self.session: Final = session
         self.version: Final = packet.version
-        self.client_id: Final = client_id
+        self.client_id: Final = session.client_id
         self.principal_id: Final = principal_id
-        self.permissions: Final = permissions
+        self.permissions = permissions
+        """Replaced when the authorizer was asked again."""
         self.keep_alive_seconds: Final = keep_alive_seconds
         """As enforced: see `limits.clamp_keep_alive`."""
         self.max_packet_bytes: Final = number_of(packet, Property.MAXIMUM_PACKET_SIZE)
         """Largest packet that may be sent to the client; None for no limit."""
         self.problem_information: Final = number_of(packet, Property.REQUEST_PROBLEM_INFORMATION) != 0
         """Whether answers may carry a reason string (MQTT-3.1.2-29)."""
-        self.session_expiry_asked: Final = number_of(packet, Property.SESSION_EXPIRY_INTERVAL) or 0
-        self.outbound: Final = Outbound(
-            number_of(packet, Property.RECEIVE_MAXIMUM) or _RECEIVE_MAXIMUM,
-            max_messages=max_queued_messages,
-            max_bytes=max_queued_bytes,
-        )
-        self.subscriptions: Final[dict[str, Subscription]] = {}
-        """By topic filter."""
-        self.aliases: Final[dict[int, str]] = {}
-        """Topics by the alias that the client gave them."""
+        self.receive_maximum: Final = number_of(packet, Property.RECEIVE_MAXIMUM) or _RECEIVE_MAXIMUM
+        self.quotas: Final = quotas
+        self.incoming_aliases: Final = IncomingAliases()
+        self.outgoing_aliases: Final = OutgoingAliases(number_of(packet, Property.TOPIC_ALIAS_MAXIMUM) or 0)
+        self.unanswered: Final[set[int]] = set()
+        """Packet identifiers of QoS 1 from the client that got no PUBACK yet: only a fault keeps one back."""
         self.will: Will | None = packet.will
         self.overflowed = False
         """Its queue is full: it is about to be dropped, and nothing more is put in."""
         self.last_heard = now
-        """Monotonic seconds of the last packet from the client: the keep alive counts from there."""
+        """Real, monotonic seconds of the last packet from the client: the keep alive counts from there."""
+        self.life: Planned | None = None
+        """When the connection has lived as long as the authorizer allowed."""
+        self.silenced = False
+        """A fault swallowed its CONNACK: nothing may be sent to it."""
+        self.held: list[Packet] | None = None
+        """A fault delays its CONNACK: what waits for it."""
+        self.late: Final[set[Planned]] = set()
+        """Packets to it that a fault delays."""
 
     def fits(self, packet: Packet) -> bool:
         """Tell whether the client takes a packet of this size (MQTT-3.1.2-24)."""
@@ -96,7 +95,7 @@ class LiveConnection:
 
     @property
     def deadline(self) -> float:
-        """Monotonic seconds at which the keep alive is over."""
+        """Real, monotonic seconds at which the keep alive is over."""
         return self.last_heard + self.silence_allowed_seconds
 
     @property

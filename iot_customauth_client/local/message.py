@@ -5,7 +5,6 @@ to hand on (MQTT 5, section 3.3.2.3); what belongs to one hop, such as a topic a
 """
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Final, Self
 
 from ..limits import MAX_MESSAGE_EXPIRY_SECONDS, MIN_MESSAGE_EXPIRY_SECONDS
@@ -29,7 +28,7 @@ class Message:
 
     publisher: client id of who published it; None for the endpoint itself.
     properties: what is handed on unchanged; user properties in their order.
-    expires_at: monotonic seconds after which it is not delivered any more; None for never.
+    expires_at: after which it is not delivered any more, on the clock that can be moved; None for never.
     """
 
     topic: str
@@ -50,7 +49,7 @@ class Message:
         retain: bool,
         publisher: str | None,
         properties: Properties,
-        now: float,
+        at: float,
     ) -> Self:
         """Make a message of what was published, with the properties of the PUBLISH or of the will.
 
@@ -62,17 +61,19 @@ class Message:
         expiry = properties.get(Property.MESSAGE_EXPIRY_INTERVAL)
         expires_at = None
         if isinstance(expiry, int):
-            expires_at = now + min(max(expiry, MIN_MESSAGE_EXPIRY_SECONDS), MAX_MESSAGE_EXPIRY_SECONDS)
+            expires_at = at + min(max(expiry, MIN_MESSAGE_EXPIRY_SECONDS), MAX_MESSAGE_EXPIRY_SECONDS)
         return cls(topic, payload, qos, retain, publisher, kept, expires_at)
 
-    def expired(self, now: float) -> bool:
+    def expired(self, at: float) -> bool:
         """Tell whether its time is over."""
-        return self.expires_at is not None and now >= self.expires_at
+        return self.expires_at is not None and at >= self.expires_at
 
-    def properties_at(self, now: float) -> Properties:
-        """Return the properties for a delivery now: the message expiry is what is left of it (MQTT-3.3.2-6)."""
+    def properties_at(self, at: float) -> Properties:
+        """Return the properties for a delivery now: the message expiry is what is left of it (MQTT-3.3.2-6).
+
+        Whole seconds are told, rounded down: 0 for the last of them (AWS page "MQTT").
+        """
         if self.expires_at is None:
             return self.properties
-        # Rounded up: a message that is still delivered has time left, and 0 would say that it has none.
-        remaining = max(ceil(self.expires_at - now), MIN_MESSAGE_EXPIRY_SECONDS)
-        return {**self.properties, Property.MESSAGE_EXPIRY_INTERVAL: remaining}
+        milliseconds = round((self.expires_at - at) * 1_000)  # a float may lack a hair of a whole second
+        return {**self.properties, Property.MESSAGE_EXPIRY_INTERVAL: max(milliseconds // 1_000, 0)}

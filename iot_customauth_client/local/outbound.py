@@ -1,101 +1,201 @@
-"""Messages of QoS 1 on their way to one client: packet identifiers, the window of what may be unacknowledged, and the
-queue behind it.
+"""Messages of QoS 1 on their way to one session: packet identifiers, the window of what may be unacknowledged, and
+the queues behind it.
 
-    offer -> queue (bounded) -> take: a packet identifier, in flight (at most `window`) -> acknowledge
+    offer -> queue -----.                                              .-> acknowledge
+                        +-> take: a packet identifier, in flight ------+
+    (away) -> stored ---'   (at most `window`)     ^                   '-> connection ends
+                                                   '--- again <----------------'
 
-The window is the service's 100 or the client's Receive Maximum, whichever is less (MQTT-3.3.4-9). The queue is
+The window is the service's 100 or the client's Receive Maximum, whichever is less (MQTT-3.3.4-9). What waits is
 bounded by number and by bytes of payload, because a client that never acknowledges must not fill the memory: what
-does not fit is not taken in, and the broker then ends that connection.
+does not fit is not taken in.
 
-A message whose expiry passes in the queue is dropped. Nothing is sent twice on one connection: MQTT 5 forbids it
-(MQTT-4.4.0-1), and a clean session has no second connection.
+Within one connection nothing is sent twice: MQTT 5 forbids it (MQTT-4.4.0-1). When the session is resumed, what was
+not acknowledged is sent again first, then what was stored, each in its old order. It keeps its packet identifier, so
+that an acknowledgement that comes late is not taken for another message's; the DUP flag is not set, because the
+service does not support it (AWS page "MQTT").
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from ..limits import MAX_IN_FLIGHT
 from .message import Message
 
 MAX_QUEUED_MESSAGES: Final = 10_000
-"""Messages that may wait behind the window of one client. Our own bound: the service does not document one."""
+"""Messages that may wait for one client. Our own bound: the service does not document one."""
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of payload that may wait behind the window of one client. Our own bound."""
+"""Bytes of payload that may wait for one client. Our own bound."""
 
 _LARGEST_PACKET_ID: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message for one client; `retain` is the flag as this client is to see it."""
+    """A message for one client.
+
+    retain: the flag as this client is to see it.
+    shared: the shared subscription it came by, as it was subscribed to; None for one of the client's own.
+    """
 
     message: Message
     retain: bool
+    shared: str | None = None
 
 
 class Outbound:
-    """The QoS 1 messages of one client that it has not acknowledged."""
+    """The QoS 1 messages of one session that are not acknowledged."""
 
-    __slots__ = ("_in_flight", "_last_id", "_max_bytes", "_max_messages", "_queue", "_queued_bytes", "window")
+    __slots__ = (
+        "_again",
+        "_first_expiry",
+        "_in_flight",
+        "_last_id",
+        "_max_bytes",
+        "_max_messages",
+        "_queue",
+        "_queued_bytes",
+        "_stored",
+        "_taken_ids",
+        "window",
+    )
 
-    def __init__(
-        self,
-        receive_maximum: int,
-        *,
-        max_messages: int = MAX_QUEUED_MESSAGES,
-        max_bytes: int = MAX_QUEUED_BYTES,
-    ) -> None:
-        self.window = min(receive_maximum, MAX_IN_FLIGHT)
+    def __init__(self, *, max_messages: int = MAX_QUEUED_MESSAGES, max_bytes: int = MAX_QUEUED_BYTES) -> None:
+        self.window = 0
+        """How many may be in flight; 0 while the client is away."""
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._in_flight: set[int] = set()
+        self._in_flight: dict[int, Delivery] = {}
+        self._again: deque[tuple[int, Delivery]] = deque()
+        self._taken_ids: set[int] = set()
+        self._stored: deque[Delivery] = deque()
         self._queue: deque[Delivery] = deque()
         self._queued_bytes = 0
+        self._first_expiry = inf
         self._last_id = 0
 
     @property
     def in_flight(self) -> int:
-        """How many are sent and not acknowledged."""
+        """How many are sent on this connection and not acknowledged."""
         return len(self._in_flight)
 
     @property
     def queued(self) -> int:
-        """How many wait."""
-        return len(self._queue)
+        """How many wait to be sent, for the first time or again."""
+        return len(self._queue) + len(self._stored) + len(self._again)
+
+    @property
+    def has_stored(self) -> bool:
+        """Whether something waits that was not sent when the client was last connected, or not acknowledged."""
+        return bool(self._again or self._stored)
+
+    @property
+    def window_open(self) -> bool:
+        """Whether one more may be in flight; never while the client is away."""
+        return len(self._in_flight) < self.window
+
+    @property
+    def ready(self) -> bool:
+        """Whether a message that comes now can be sent at once."""
+        return self.window_open and not self.queued
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a message with so many bytes of payload can be put in."""
+        waiting = len(self._queue) + len(self._stored)
+        return self.ready or (waiting < self._max_messages and self._queued_bytes + size <= self._max_bytes)
 
     def offer(self, delivery: Delivery) -> bool:
-        """Put a delivery at the end of the queue; False, and nothing is done, if it is over the bounds."""
+        """Put a delivery at the end; False, and nothing is done, if it has to wait and is over the bounds."""
         size = len(delivery.message.payload)
-        waits = self.in_flight >= self.window
-        if waits and (len(self._queue) >= self._max_messages or self._queued_bytes + size > self._max_bytes):
+        if not self.has_room(size):
             return False
-        self._queue.append(delivery)
+        (self._queue if self.window else self._stored).append(delivery)
         self._queued_bytes += size
+        self._first_expiry = min(self._first_expiry, _expiry(delivery))
         return True
 
-    def take(self, now: float) -> tuple[int, Delivery] | None:
-        """Take the next delivery to send, with its packet identifier; None if there is none or the window is full."""
-        while self._queue and len(self._in_flight) < self.window:
-            delivery = self._queue.popleft()
-            self._queued_bytes -= len(delivery.message.payload)
-            if not delivery.message.expired(now):
-                return self._new_id(), delivery
-        return None
+    def purge(self, at: float) -> list[Delivery]:
+        """Take out what waits for the first time and has expired. Looks through the queues only if there is any."""
+        if at < self._first_expiry:
+            return []
+        purged = [delivery for delivery in self._waiting() if delivery.message.expired(at)]
+        self._stored = deque(delivery for delivery in self._stored if not delivery.message.expired(at))
+        self._queue = deque(delivery for delivery in self._queue if not delivery.message.expired(at))
+        self._queued_bytes -= sum(len(delivery.message.payload) for delivery in purged)
+        self._first_expiry = min(map(_expiry, self._waiting()), default=inf)
+        return purged
+
+    def take_stored(self) -> tuple[int, Delivery] | None:
+        """Take the next one to send of what was kept from before; None if there is none. The window must be open."""
+        if self._again:
+            packet_id, delivery = self._again.popleft()
+            self._in_flight[packet_id] = delivery
+            return packet_id, delivery
+        return self._send_first(self._stored)
+
+    def take(self) -> tuple[int, Delivery] | None:
+        """Take the next one to send of what came since; None if there is none. The window must be open.
+
+        There is none either while 100 are unacknowledged, in flight or to be sent again: else the latter would grow
+        each time a client came and went unheard.
+        """
+        return None if len(self._taken_ids) >= MAX_IN_FLIGHT else self._send_first(self._queue)
 
     def acknowledge(self, packet_id: int) -> bool:
         """Free the place of a delivery in the window; False if no delivery with this identifier is in flight."""
-        if packet_id not in self._in_flight:
+        if self._in_flight.pop(packet_id, None) is None:
             return False
-        self._in_flight.remove(packet_id)
+        self._taken_ids.discard(packet_id)
         return True
 
+    def suspend(self) -> list[Delivery]:
+        """Keep what is unacknowledged until the session is resumed; nothing is sent before that.
+
+        Returns, in their order, the deliveries of shared subscriptions: they are not kept, but for others to take.
+        """
+        self.window = 0
+        unacknowledged = [*self._in_flight.items(), *self._again]
+        waiting = list(self._waiting())
+        shared = [each for each in (*(delivery for _, delivery in unacknowledged), *waiting) if each.shared is not None]
+        self._in_flight.clear()
+        self._again = deque(entry for entry in unacknowledged if entry[1].shared is None)
+        self._taken_ids = {packet_id for packet_id, _ in self._again}
+        self._stored = deque(delivery for delivery in waiting if delivery.shared is None)
+        self._queue.clear()
+        self._queued_bytes = sum(len(delivery.message.payload) for delivery in self._stored)
+        return shared
+
+    def resume(self, receive_maximum: int) -> None:
+        """Let messages out, at most so many unacknowledged as the client takes, and never more than 100."""
+        self.window = min(receive_maximum, MAX_IN_FLIGHT)
+
+    def _waiting(self) -> Iterator[Delivery]:
+        yield from self._stored
+        yield from self._queue
+
+    def _send_first(self, queue: deque[Delivery]) -> tuple[int, Delivery] | None:
+        if not queue:
+            return None
+        delivery = queue.popleft()
+        self._queued_bytes -= len(delivery.message.payload)
+        packet_id = self._new_id()
+        self._in_flight[packet_id] = delivery
+        return packet_id, delivery
+
     def _new_id(self) -> int:
-        # At most `window` identifiers are in use, so this ends after as many steps (MQTT-2.2.1-4).
+        # Few identifiers are taken, by what is in flight or to be sent again, so this ends soon (MQTT-2.2.1-4).
         packet_id = self._last_id
         while True:
             packet_id = packet_id % _LARGEST_PACKET_ID + 1
-            if packet_id not in self._in_flight:
+            if packet_id not in self._taken_ids:
                 self._last_id = packet_id
-                self._in_flight.add(packet_id)
+                self._taken_ids.add(packet_id)
                 return packet_id
+
+
+def _expiry(delivery: Delivery) -> float:
+    expires_at = delivery.message.expires_at
+    return inf if expires_at is None else expires_at

@@ -1,11 +1,12 @@
 """What one client may do: its policies, asked about topics instead of ARNs.
 
-The policies of a connection and the context they are evaluated in are fixed, so an answer once given stays true. The
-answers are kept, since a device publishes to few topics again and again; how many is bounded, since a client chooses
-the topics.
+The policies of one grant and the context they are evaluated in are fixed, so an answer once given stays true; another
+grant makes another `Permissions`. The answers are kept, since a device publishes to few topics again and again; how
+many is bounded, since a client chooses the topics.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ..authorizer.arn import client_arn, topic_arn, topicfilter_arn
@@ -35,7 +36,7 @@ _RESOURCE: Final[dict[str, Callable[[str, str, str], str]]] = {
 class Permissions:
     """The policies of one connection. `region` and `account` are those of the ARNs that it is asked about."""
 
-    __slots__ = ("_account", "_answers", "_client_id", "_context", "_grant", "_region")
+    __slots__ = ("_account", "_answers", "_client_id", "_connect_context", "_context", "_grant", "_region")
 
     def __init__(self, grant: Grant, *, region: str, account: str, client_id: str) -> None:
         self._grant = grant
@@ -43,6 +44,7 @@ class Permissions:
         self._account = account
         self._client_id = client_id
         self._context = Context(client_id, grant.source_ip)
+        self._connect_context = self._context
         self._answers: dict[tuple[str, str], Decision] = {}
 
     def connect(self, packet: Connect) -> Decision:
@@ -58,9 +60,17 @@ class Permissions:
         if packet.will is not None:
             attributes.add("LastWill")
             will_topic = topic_arn(self._region, self._account, packet.will.topic)
-        context = Context(self._client_id, self._grant.source_ip, frozenset(attributes), will_topic)
-        resource = client_arn(self._region, self._account, self._client_id)
-        return evaluate(self._grant.policies, CONNECT, resource, context)
+        self._connect_context = Context(self._client_id, self._grant.source_ip, frozenset(attributes), will_topic)
+        return self._decide_connect()
+
+    def regrant(self, grant: Grant) -> tuple["Permissions", Decision]:
+        """Return the permissions of a newer grant for the same connection, and its decision on `iot:Connect`.
+
+        The connect attributes and the will's topic are in the context as they were when the client connected.
+        """
+        newer = Permissions(grant, region=self._region, account=self._account, client_id=self._client_id)
+        newer._connect_context = replace(self._connect_context, source_ip=grant.source_ip)
+        return newer, newer._decide_connect()
 
     def decide(self, action: str, topic: str) -> Decision:
         """Decide an action on a topic or, for `iot:Subscribe`, on a topic filter as the client sent it."""
@@ -77,6 +87,10 @@ class Permissions:
     def kept_answers(self) -> int:
         """How many answers are kept."""
         return len(self._answers)
+
+    def _decide_connect(self) -> Decision:
+        resource = client_arn(self._region, self._account, self._client_id)
+        return evaluate(self._grant.policies, CONNECT, resource, self._connect_context)
 
     def resource(self, action: str, topic: str) -> str:
         """Return the ARN that an action on the topic, topic filter or client id is checked against."""

@@ -1,99 +1,143 @@
-"""From a published message to its subscribers: the filter tree, the retained messages, and the sending.
+"""From a published message to its subscribers: the filter tree and the retained messages.
 
-A message goes to every subscription that takes it. A client with overlapping filters gets one copy for each of them,
-each with the lesser of the two QoS: MQTT allows it (MQTT-3.3.5-1 for 3.1.1, section 3.3.4 for 5), the service has no
-subscription identifiers to tell the copies apart, and what it does itself is not documented. A client that copes with
-two copies copes with one.
-
-Each delivery needs `iot:Receive`; a denied one is left out and reported, and the connection stays (AWS page
-"AWS IoT Core policy actions").
+A message goes to every subscription that takes it; of a shared one, to one member. A client with overlapping filters
+gets one copy for each of them, each with the lesser of the two QoS: MQTT allows it (MQTT-3.3.5-1 for 3.1.1, section
+3.3.4 for 5), the service has no subscription identifiers to tell the copies apart, and what it does itself is not
+documented. A client that copes with two copies copes with one.
 """
 
-from .codec import NO_PROPERTIES, PubAck, Publish, Version
-from .effects import Effect, Happened, Send
-from .events import Acknowledged, Decided, Delivered
-from .live_connection import LiveConnection, Subscription
+from typing import TypeAlias
+
+from .codec import PubAck
+from .deliveries import Deliveries
+from .effects import Effect, Happened
+from .events import Acknowledged
+from .live_connection import LiveConnection
 from .message import Message
+from .moment import Moment
 from .outbound import Delivery
-from .permissions import RECEIVE
 from .retained import MAX_RETAINED_MESSAGES, RetainedMessages
 from .routing import FilterTree
-from .topic_rules import reaches_subscribers
+from .session import Session, Subscription
+from .shared_group import SharedGroup
+from .sharing import Sharing
+from .topic_rules import is_shared, reaches_subscribers
+
+Key: TypeAlias = Session | str
+"""Who has the filter: a session, or a shared subscription by what was subscribed to."""
 
 
 class Router:
     """All subscriptions and retained messages. Appends what is to be done to the list of effects it is given."""
 
-    __slots__ = ("_overflowed", "_retained", "_tree")
+    __slots__ = ("_deliveries", "_retained", "_sharing", "_tree")
 
-    def __init__(self, *, max_retained_messages: int = MAX_RETAINED_MESSAGES) -> None:
-        self._tree: FilterTree[LiveConnection, Subscription] = FilterTree()
+    def __init__(
+        self, deliveries: Deliveries, sharing: Sharing, *, max_retained_messages: int = MAX_RETAINED_MESSAGES
+    ) -> None:
+        self._deliveries = deliveries
+        self._sharing = sharing
+        self._tree: FilterTree[Key, Subscription | SharedGroup] = FilterTree()
         self._retained = RetainedMessages(max_retained_messages)
-        self._overflowed: list[LiveConnection] = []
 
     # -- subscriptions --------------------------------------------------------------------------------------------
 
-    def subscribe(self, subscription: Subscription) -> bool:
-        """Add a subscription, or replace the client's one with the same filter; tell whether it is new."""
-        live = subscription.subscriber
-        new = subscription.topic_filter not in live.subscriptions
-        live.subscriptions[subscription.topic_filter] = subscription
-        self._tree.add(subscription.topic_filter, live, subscription)
+    def subscribe(self, subscription: Subscription, moment: Moment, effects: list[Effect]) -> bool:
+        """Add a subscription, or replace the session's one with the same filter; tell whether it is new."""
+        session, topic_filter = subscription.session, subscription.topic_filter
+        new = topic_filter not in session.subscriptions
+        session.subscriptions[topic_filter] = subscription
+        if is_shared(topic_filter):
+            group = self._sharing.join(subscription)
+            self._tree.add(group.plain_filter, topic_filter, group)
+            self._sharing.drain(group, moment, effects)
+        else:
+            self._tree.add(topic_filter, session, subscription)
         return new
 
-    def unsubscribe(self, live: LiveConnection, topic_filter: str) -> bool:
-        """Remove a subscription; False if there was none."""
-        if live.subscriptions.pop(topic_filter, None) is None:
-            return False
-        return self._tree.remove(topic_filter, live)
+    def can_share(self, session: Session, topic_filter: str) -> bool:
+        """Tell whether there is room for a session in a shared subscription."""
+        return self._sharing.has_room(session, topic_filter)
 
-    def forget(self, live: LiveConnection) -> None:
-        """Remove all subscriptions of a client."""
-        for topic_filter in live.subscriptions:
-            self._tree.remove(topic_filter, live)
-        live.subscriptions.clear()
+    def unsubscribe(self, session: Session, topic_filter: str, effects: list[Effect]) -> None:
+        """Remove a subscription, if there is one."""
+        if session.subscriptions.pop(topic_filter, None) is not None:
+            self._remove(session, topic_filter, effects)
+
+    def forget(self, session: Session, effects: list[Effect]) -> None:
+        """Remove all subscriptions of a session."""
+        for topic_filter in session.subscriptions:
+            self._remove(session, topic_filter, effects)
+        session.subscriptions.clear()
+
+    def _remove(self, session: Session, topic_filter: str, effects: list[Effect]) -> None:
+        if not is_shared(topic_filter):
+            self._tree.remove(topic_filter, session)
+            return
+        gone = self._sharing.leave(session, topic_filter, effects)
+        if gone is not None:
+            self._tree.remove(gone.plain_filter, topic_filter)
+
+    # -- sessions that come and go ----------------------------------------------------------------------------------
+
+    def resume(self, live: LiveConnection, moment: Moment, effects: list[Effect]) -> None:
+        """Send a session what was stored for it, now that its client is there."""
+        self._deliveries.resume(live.session, live.receive_maximum, moment, effects)
+        self._sharing.drain_for(live.session, moment, effects)
+
+    def suspend(self, session: Session) -> list[Delivery]:
+        """Store for a session whose client is away; returns what belongs to shared subscriptions (see `give_back`)."""
+        return self._deliveries.suspend(session)
+
+    def give_back(self, deliveries: list[Delivery], moment: Moment, effects: list[Effect]) -> None:
+        """Let others have what was on its way to a session through shared subscriptions."""
+        self._sharing.give_back(deliveries, moment, effects)
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    def can_retain(self, message: Message, now: float) -> bool:
+    def can_retain(self, message: Message, moment: Moment) -> bool:
         """Tell whether there is room for one more retained message."""
-        return self._retained.has_room(message, now)
+        return self._retained.has_room(message, moment.at)
 
-    def publish(self, message: Message, now: float, effects: list[Effect]) -> None:
+    def publish(self, message: Message, moment: Moment, effects: list[Effect]) -> None:
         """Keep the message if it is retained, and send it to all who subscribed."""
-        if message.retain and self._retained.has_room(message, now):
+        if message.retain and self._retained.has_room(message, moment.at):
             self._retained.keep(message)
         if not reaches_subscribers(message.topic):
             return
-        for subscription in self._tree.match(message.topic):
+        for found in self._tree.match(message.topic):
+            if isinstance(found, SharedGroup):
+                self._sharing.share(found, message, moment, effects)
+                continue
             # MQTT-3.3.1-9 and -12: RETAIN is cleared on the way to an established subscription, unless that
             # subscription asked to see it as published (MQTT-3.3.1-13).
-            retain = message.retain and subscription.retain_as_published
-            self._deliver(subscription, Delivery(message, retain), now, effects)
+            self._deliver(found, message, message.retain and found.retain_as_published, moment, effects)
 
-    def replay(self, subscription: Subscription, now: float, effects: list[Effect]) -> None:
+    def replay(self, subscription: Subscription, moment: Moment, effects: list[Effect]) -> None:
         """Send the retained message of the subscription's filter, if there is one, with RETAIN set.
 
-        A filter with wildcards has none: topics are looked up by their exact name.
+        A filter with wildcards has none: topics are looked up by their exact name. A shared subscription has none
+        either (AWS page "MQTT").
         """
-        message = self._retained.get(subscription.topic_filter, now)
+        message = self._retained.get(subscription.topic_filter, moment.at)
         if message is not None:
-            self._deliver(subscription, Delivery(message, retain=True), now, effects)
+            self._deliver(subscription, message, True, moment, effects)
 
-    def acknowledge(self, live: LiveConnection, packet: PubAck, now: float, effects: list[Effect]) -> None:
+    def acknowledge(self, live: LiveConnection, packet: PubAck, moment: Moment, effects: list[Effect]) -> None:
         """Take a client's PUBACK, and send what waited for its place.
 
         A PUBACK that nothing is waiting for is ignored: MQTT names no consequence, and a late one does no harm. Its
         reason code does not matter: also a refused message has arrived.
         """
-        if live.outbound.acknowledge(packet.packet_id):
+        session = live.session
+        if session.outbound.acknowledge(packet.packet_id):
             effects.append(Happened(Acknowledged(live.number, live.client_id, packet.packet_id)))
-            self._send_queued(live, now, effects)
+            self._deliveries.send_waiting(session, moment, effects)
+            self._sharing.drain_for(session, moment, effects)
 
     def take_overflowed(self) -> list[LiveConnection]:
         """Return the clients whose queue has become full since the last call."""
-        overflowed, self._overflowed = self._overflowed, []
-        return overflowed
+        return self._deliveries.take_overflowed()
 
     def sizes(self) -> dict[str, int]:
         """Count what is held."""
@@ -101,51 +145,12 @@ class Router:
             "subscriptions": len(self._tree),
             "filter_nodes": self._tree.nodes(),
             "retained": len(self._retained),
-            "overflowed": len(self._overflowed),
+            "overflowed": self._deliveries.overflowed,
+            **self._sharing.sizes(),
         }
 
-    # -- one delivery ---------------------------------------------------------------------------------------------
-
-    def _deliver(self, subscription: Subscription, delivery: Delivery, now: float, effects: list[Effect]) -> None:
-        live = subscription.subscriber
-        message = delivery.message
-        if live.overflowed or (subscription.no_local and message.publisher == live.client_id):
-            return
-        decision = live.permissions.decide(RECEIVE, message.topic)
-        if not decision.allowed:
-            effects.append(
-                Happened(
-                    Decided(
-                        live.number, live.client_id, decision.action, decision.resource, False, decision.explanation
-                    )
-                )
-            )
-        elif message.qos == 0 or subscription.qos == 0:
-            self._send(live, delivery, None, now, effects)
-        elif live.outbound.offer(delivery):
-            self._send_queued(live, now, effects)
-        else:
-            live.overflowed = True
-            self._overflowed.append(live)
-
-    def _send_queued(self, live: LiveConnection, now: float, effects: list[Effect]) -> None:
-        while (taken := live.outbound.take(now)) is not None:
-            packet_id, delivery = taken
-            if not self._send(live, delivery, packet_id, now, effects):
-                live.outbound.acknowledge(packet_id)
-
-    def _send(
-        self, live: LiveConnection, delivery: Delivery, packet_id: int | None, now: float, effects: list[Effect]
-    ) -> bool:
-        """Send one PUBLISH; False if it is larger than the client takes: then it counts as sent (MQTT-3.1.2-25)."""
-        message = delivery.message
-        qos = 0 if packet_id is None else 1
-        properties = message.properties_at(now) if live.version is Version.MQTT5 else NO_PROPERTIES
-        packet = Publish(message.topic, message.payload, qos, delivery.retain, False, packet_id, properties)
-        if not live.fits(packet):
-            return False
-        effects.append(Send(live.number, packet))
-        effects.append(
-            Happened(Delivered(live.number, live.client_id, message.topic, message.payload, qos, delivery.retain))
-        )
-        return True
+    def _deliver(
+        self, subscription: Subscription, message: Message, retain: bool, moment: Moment, effects: list[Effect]
+    ) -> None:
+        if not (subscription.no_local and message.publisher == subscription.session.client_id):
+            self._deliveries.deliver(subscription, Delivery(message, retain), moment, effects)

@@ -38,16 +38,17 @@ def check_subscribable(topic_filter: str) -> None:
         check_topic_filter(topic_filter)
     except InvalidTopic as error:
         raise RefusedOperation(ReasonCode.TOPIC_FILTER_INVALID, error.message) from None
-    if split_shared(topic_filter)[0] is not None:
-        raise RefusedOperation(
-            ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-            f"subscribe to {topic_filter!r}: this version of the local endpoint has no shared subscriptions",
-        )
-    if topic_filter.startswith("$") and not topic_filter.startswith(_FOR_USE):
+    plain = split_shared(topic_filter)[1]
+    if plain.startswith("$") and not plain.startswith(_FOR_USE):
         raise RefusedOperation(
             ReasonCode.TOPIC_FILTER_INVALID,
             f"topic filter {topic_filter!r} is reserved: of those that start with '$' only $aws/... can be used",
         )
+
+
+def is_shared(topic_filter: str) -> bool:
+    """Tell whether a topic filter that can be subscribed to is `$share/<name>/<filter>`."""
+    return topic_filter.startswith("$share/")
 
 
 def reaches_subscribers(topic: str) -> bool:

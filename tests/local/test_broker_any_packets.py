@@ -1,20 +1,22 @@
 """Whatever clients send, in whatever order: the broker never raises, and keeps the promises of `broker.py`.
 
 The driver checks every effect: that each packet can be encoded, that nothing goes to a connection that was hung up,
-and that no client has more unacknowledged messages than its window.
+and that no client has more unacknowledged messages than its window. Clients come and go, with sessions and without;
+faults and the service's rates are at work in between.
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
-from broker_driver import EVERYTHING, V5, V311, Driver, everything_but
+from broker_driver import EVERYTHING, V5, V311, Driver, everything_but, grant
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from strategies import connects, packets
 
-from iot_customauth_client.local.broker import Broker, DisconnectReason
+from iot_customauth_client.local.broker import Broker, DisconnectReason, Quotas
 from iot_customauth_client.local.codec import (
     CodecError,
     Connect,
@@ -23,6 +25,7 @@ from iot_customauth_client.local.codec import (
     Packet,
     PingReq,
     Property,
+    PropertyValue,
     PubAck,
     Publish,
     ReasonCode,
@@ -34,22 +37,46 @@ from iot_customauth_client.local.codec import (
     encode,
 )
 from iot_customauth_client.local.events import Closed, Connected, Disconnected
+from iot_customauth_client.local.faults import Fault
 
 NUMBERS = st.integers(1, 6)
 VERSIONS = st.sampled_from([V311, V5])
 CLIENT_IDS = st.sampled_from(["one", "two", "three", ""])
 TOPICS = st.sampled_from(["a", "a/b", "forbidden", "$aws/a"])
-FILTERS = st.sampled_from(["a", "a/b", "#", "a/#", "+/b", "forbidden", "$share/g/a"])
+FILTERS = st.sampled_from(["a", "a/b", "#", "a/#", "+/b", "forbidden", "$share/g/a", "$share/g/#", "$share/h/a"])
 KEPT = {"retained"}
+FAULTS = [
+    Fault("swallow", "CONNACK"),
+    Fault("delay", "CONNACK", seconds=5),
+    Fault("swallow", "PUBACK", times=3),
+    Fault("delay", "PUBACK", client_id="one", seconds=5),
+    Fault("delay", "PUBLISH", topic="a/#", seconds=5),
+    Fault("swallow", "PUBLISH"),
+    Fault("answer", "CONNECT", reason_code=136),
+    Fault("answer", "PUBLISH", reason_code=151),
+    Fault("answer", "SUBSCRIBE", topic="a", reason_code=128),
+    Fault("throttle", "CONNECT"),
+    Fault("throttle", "PUBLISH", client_id="two"),
+]
 
 
 @st.composite
 def sociable_connects(draw: st.DrawFn) -> Connect:
-    """CONNECTs of few client ids, with small windows and wills that somebody may get."""
+    """CONNECTs of few client ids, with small windows, sessions, and wills that somebody may get."""
     version = draw(VERSIONS)
-    properties = {Property.RECEIVE_MAXIMUM: draw(st.integers(1, 3))} if version is V5 else {}
     will = draw(st.none() | st.builds(Will, TOPICS, st.just(b"will"), st.integers(0, 2), st.booleans()))
-    return Connect(version, draw(CLIENT_IDS), True, draw(st.integers(0, 100)), will=will, properties=properties)
+    properties: dict[Property, PropertyValue] = {}
+    if version is V5:
+        properties = {
+            Property.RECEIVE_MAXIMUM: draw(st.integers(1, 3)),
+            Property.SESSION_EXPIRY_INTERVAL: draw(st.sampled_from([0, 10, 100_000])),
+            Property.TOPIC_ALIAS_MAXIMUM: draw(st.integers(0, 2)),
+        }
+        if will is not None:
+            will = replace(will, properties={Property.WILL_DELAY_INTERVAL: draw(st.sampled_from([0, 5, 50]))})
+    client_id = draw(CLIENT_IDS)
+    clean_start = draw(st.booleans()) or not client_id
+    return Connect(version, client_id, clean_start, draw(st.integers(0, 100)), will=will, properties=properties)
 
 
 def sociable_packets() -> st.SearchStrategy[Packet]:
@@ -68,6 +95,7 @@ def sociable_packets() -> st.SearchStrategy[Packet]:
         st.builds(Unsubscribe, st.just(8), unsubscribes),
         st.just(PingReq()),
         st.builds(Disconnect, st.sampled_from([0, 4])),
+        st.builds(Disconnect, st.just(0), st.sampled_from([{Property.SESSION_EXPIRY_INTERVAL: n} for n in (0, 10)])),
     )
 
 
@@ -76,11 +104,21 @@ class AnyClients(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        broker = Broker(region="eu-west-1", account="123456789012", max_queued_messages=3, max_retained_messages=2)
-        self.driver = Driver(broker)
+        self.driver = Driver(self.make_broker())
         self.numbers = dict.fromkeys(range(1, 7), 0)
         for slot in self.numbers:
             self._open(slot)
+
+    def make_broker(self, quotas: Quotas = "off") -> Broker:
+        return Broker(
+            region="eu-west-1",
+            account="123456789012",
+            quotas=quotas,
+            max_queued_messages=3,
+            max_retained_messages=2,
+            max_kept_sessions=2,
+            max_shared_members=2,
+        )
 
     def _open(self, slot: int) -> None:
         self.numbers[slot] += 6
@@ -89,12 +127,17 @@ class AnyClients(RuleBasedStateMachine):
     def _number(self, slot: int) -> int:
         return slot + self.numbers[slot]
 
-    @rule(slot=NUMBERS, packet=sociable_connects() | VERSIONS.flatmap(connects), strict=st.booleans())
-    def connect(self, slot: int, packet: Connect, strict: bool) -> None:
+    @rule(
+        slot=NUMBERS,
+        packet=sociable_connects() | VERSIONS.flatmap(connects),
+        strict=st.booleans(),
+        life=st.sampled_from([None, None, 300]),
+    )
+    def connect(self, slot: int, packet: Connect, strict: bool, life: int | None) -> None:
         number = self._number(slot)
         if not any(event.connection == number for event in self.driver.of(Connected)):
             policy = everything_but("iot:*", "topic/forbidden") if strict else [EVERYTHING]
-            self.driver.connect(number, packet, policy=policy)
+            self.driver.connect(number, packet, policy=policy, life=life)
 
     @rule(slot=NUMBERS, packet=sociable_packets())
     def receive(self, slot: int, packet: Packet) -> None:
@@ -111,7 +154,8 @@ class AnyClients(RuleBasedStateMachine):
 
     @rule(slot=NUMBERS, code=st.sampled_from(ReasonCode), version=VERSIONS | st.none())
     def receive_garbage(self, slot: int, code: ReasonCode, version: Version | None) -> None:
-        self.driver.carry_out(self.driver.broker.malformed(self._number(slot), CodecError(code, "x"), version))
+        driver, error = self.driver, CodecError(code, "x")
+        driver.carry_out(driver.broker.malformed(self._number(slot), error, version, now=driver.now, at=driver.at))
 
     @rule(slot=NUMBERS)
     def close(self, slot: int) -> None:
@@ -120,17 +164,45 @@ class AnyClients(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 60))
     def wait(self, seconds: float) -> None:
-        self.driver.now += seconds
-        self.driver.carry_out(self.driver.broker.expire(self.driver.now))
+        self.driver.wait(seconds)
 
-    @rule(client_id=CLIENT_IDS, reason=st.sampled_from(sorted(set(DisconnectReason) - {"CLIENT_INITIATED_DISCONNECT"})))
-    def kick(self, client_id: str, reason: str) -> None:
-        self.driver.carry_out(self.driver.broker.disconnect(client_id, reason, now=self.driver.now))
+    @rule(seconds=st.floats(0, 500))
+    def advance(self, seconds: float) -> None:
+        self.driver.advance(seconds)
+
+    @rule(seconds=st.floats(0, 500))
+    def let_time_pass_unseen(self, seconds: float) -> None:
+        self.driver.at += seconds
+
+    @rule(fault=st.sampled_from(FAULTS))
+    def misbehave(self, fault: Fault) -> None:
+        self.driver.broker.faults.add(fault)
+
+    @rule(slot=NUMBERS, strict=st.booleans())
+    def regrant(self, slot: int, strict: bool) -> None:
+        driver = self.driver
+        given = grant(*(everything_but("iot:*", "topic/forbidden") if strict else [EVERYTHING]))
+        driver.carry_out(driver.broker.regrant(self._number(slot), given, now=driver.now, at=driver.at))
+
+    @rule(slot=NUMBERS)
+    def revoke(self, slot: int) -> None:
+        driver = self.driver
+        driver.carry_out(driver.broker.revoke(self._number(slot), "denied", now=driver.now, at=driver.at))
+
+    @rule(
+        client_id=CLIENT_IDS,
+        reason=st.sampled_from(sorted(set(DisconnectReason) - {"CLIENT_INITIATED_DISCONNECT"})),
+        clean=st.booleans(),
+    )
+    def kick(self, client_id: str, reason: str, clean: bool) -> None:
+        driver = self.driver
+        effects = driver.broker.disconnect(client_id, reason, clean_session=clean, now=driver.now, at=driver.at)
+        driver.carry_out(effects)
 
     @rule(topic=TOPICS, retain=st.booleans())
     def publish(self, topic: str, retain: bool) -> None:
         driver = self.driver
-        driver.carry_out(driver.broker.publish(topic, b"x", qos=1, retain=retain, now=driver.now))
+        driver.carry_out(driver.broker.publish(topic, b"x", qos=1, retain=retain, now=driver.now, at=driver.at))
 
     @invariant()
     def every_connection_that_ended_was_connected_and_ended_once(self) -> None:
@@ -145,13 +217,16 @@ class AnyClients(RuleBasedStateMachine):
     @invariant()
     def a_client_id_is_connected_once(self) -> None:
         sizes = self.driver.broker.sizes()
-        assert sizes["client_ids"] == sizes["live"]
+        assert sizes["sessions"] - sizes["kept_sessions"] == sizes["live"]
         assert sizes["wills_due"] == sizes["overflowed"] == 0
         assert sizes["retained"] <= 2
+        assert sizes["kept_sessions"] <= 2
 
     def teardown(self) -> None:
         for slot in self.numbers:
             self.driver.close(self._number(slot))
+        self.driver.wait(604_800)
+        assert self.driver.broker.next_at() is None
         sizes = self.driver.broker.sizes()
         assert {name for name, size in sizes.items() if size} <= KEPT
 
@@ -160,6 +235,17 @@ AnyClients.TestCase.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 test_any_clients = AnyClients.TestCase
+
+
+class AnyClientsWithQuotas(AnyClients):
+    """The same with the service's rates."""
+
+    def make_broker(self, quotas: Quotas = "aws") -> Broker:
+        return super().make_broker(quotas)
+
+
+AnyClientsWithQuotas.TestCase.settings = AnyClients.TestCase.settings
+test_any_clients_with_quotas = AnyClientsWithQuotas.TestCase
 
 
 VALID: list[tuple[Version, list[Packet]]] = [
@@ -200,6 +286,7 @@ def test_10_000_mutated_streams_through_decoder_and_broker_do_no_harm() -> None:
     driver.publish(0, "fine", qos=1)
     assert driver.topics(0) == ["fine"]
     driver.close(0)
+    driver.wait(604_800)
     sizes = driver.broker.sizes()
     assert {name for name, size in sizes.items() if size} <= KEPT
 
@@ -218,4 +305,4 @@ def _feed(driver: Driver, number: int, data: bytes) -> None:
         else:
             driver.receive(number, packet)
     if error is not None:
-        driver.carry_out(driver.broker.malformed(number, error, decoder.version))
+        driver.carry_out(driver.broker.malformed(number, error, decoder.version, now=driver.now, at=driver.at))

@@ -37,7 +37,7 @@ def test_the_connack_of_mqtt_5_announces_what_aws_documents() -> None:
             Property.TOPIC_ALIAS_MAXIMUM: 8,
             Property.WILDCARD_SUBSCRIPTION_AVAILABLE: 1,
             Property.SUBSCRIPTION_IDENTIFIER_AVAILABLE: 0,
-            Property.SHARED_SUBSCRIPTION_AVAILABLE: 0,
+            Property.SHARED_SUBSCRIPTION_AVAILABLE: 1,
             Property.SERVER_KEEP_ALIVE: 60,
         },
     )
@@ -71,8 +71,10 @@ def test_the_keep_alive_is_clamped_and_announced(asked: int, given: int) -> None
     assert acknowledgement.properties[Property.SERVER_KEEP_ALIVE] == given
 
 
-@pytest.mark.parametrize(("asked", "answered"), [(None, None), (0, None), (1, 0), (3600, 0)])
-def test_a_session_expiry_asked_for_is_answered_with_0(asked: int | None, answered: int | None) -> None:
+@pytest.mark.parametrize(
+    ("asked", "answered"), [(None, None), (0, None), (1, None), (3600, None), (3601, 3600), (2**32 - 1, 3600)]
+)
+def test_a_session_expiry_over_the_maximum_is_lowered_and_told(asked: int | None, answered: int | None) -> None:
     properties = {} if asked is None else {Property.SESSION_EXPIRY_INTERVAL: asked}
     (acknowledgement,) = Driver().connect(1, connect(properties=properties))
     assert isinstance(acknowledgement, ConnAck)

@@ -19,7 +19,7 @@ from iot_customauth_client.local.codec import (
     Version,
     encode,
 )
-from iot_customauth_client.local.events import Acknowledged, Decided, Disconnected
+from iot_customauth_client.local.events import Acknowledged, Decided, Disconnected, Dropped
 
 BOTH = pytest.mark.parametrize("version", [V5, V311])
 
@@ -215,10 +215,10 @@ def test_a_message_that_expires_in_the_queue_is_dropped() -> None:
         properties = {Property.MESSAGE_EXPIRY_INTERVAL: expiry}
         driver.receive(2, Publish("a", payload, 1, packet_id=9, properties=properties))
     driver.received(1)
-    driver.now += 5.5
+    driver.at += 5.5
     driver.receive(1, PubAck(1))
     (message,) = driver.received(1)
-    assert (message.payload, message.properties) == (b"3", {Property.MESSAGE_EXPIRY_INTERVAL: 1})
+    assert (message.payload, message.properties) == (b"3", {Property.MESSAGE_EXPIRY_INTERVAL: 0})
 
 
 # -- sizes and properties ---------------------------------------------------------------------------------------------
@@ -280,3 +280,76 @@ def test_qos_1_arrives_once_each_and_in_order_whenever_it_is_acknowledged(steps:
             acknowledged += 1
         arrived += driver.received(1)
     assert [message.payload for message in arrived] == [b"%d" % number for number in range(published)]
+
+
+# -- topic aliases ----------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_takes_topic_aliases_gets_them_for_the_first_topics() -> None:
+    driver = connected(topic_alias_maximum=2)
+    driver.subscribe(1, "#")
+    received: list[tuple[str, object]] = []
+    for topic in ("abc", "abcd", "efgh", "ijkl", "efgh", "abcd", "ijkl"):
+        driver.publish(2, topic)
+        (message,) = driver.received(1)
+        received.append((message.topic, message.properties.get(Property.TOPIC_ALIAS)))
+    assert received == [("abc", None), ("abcd", 1), ("efgh", 2), ("ijkl", None), ("", 2), ("", 1), ("ijkl", None)]
+
+
+def test_no_more_than_8_topic_aliases_are_used() -> None:
+    driver = connected(topic_alias_maximum=65_535)
+    driver.subscribe(1, "#")
+    for number in range(20):
+        driver.publish(2, f"topic/{number}")
+    aliases = [message.properties.get(Property.TOPIC_ALIAS) for message in driver.received(1)]
+    assert [alias for alias in aliases if alias is not None] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@BOTH
+def test_a_client_that_does_not_ask_for_topic_aliases_gets_none(version: Version) -> None:
+    driver = connected(version)
+    driver.subscribe(1, "a long topic")
+    for _ in range(2):
+        driver.publish(2, "a long topic")
+    assert driver.received(1) == [Publish("a long topic", b"x")] * 2
+
+
+def test_topic_aliases_begin_anew_with_each_connection() -> None:
+    driver = Driver()
+    properties = {Property.SESSION_EXPIRY_INTERVAL: 60, Property.TOPIC_ALIAS_MAXIMUM: 8}
+    for number in (1, 2):
+        driver.connect(number, Connect(V5, "device", False, properties=properties))
+        driver.subscribe(number, "a long topic")
+        driver.publish(number, "a long topic")
+        (message,) = driver.received(number)
+        assert (message.topic, message.properties) == ("a long topic", {Property.TOPIC_ALIAS: 1})
+
+
+def test_a_topic_alias_is_left_out_where_the_packet_would_be_too_large_with_it() -> None:
+    room = len(encode(Publish("a long topic", b"x" * 10), V5))
+    driver = connected(maximum_packet_size=room + 30, topic_alias_maximum=8)
+    driver.subscribe(1, "a long topic")
+    driver.publish(2, "a long topic", b"x" * 40)
+    driver.publish(2, "a long topic", b"x" * 10)
+    driver.publish(2, "a long topic", b"x" * 10)
+    assert [(message.topic, len(message.payload)) for message in driver.received(1)] == [
+        ("a long topic", 40),
+        ("a long topic", 10),
+        ("", 10),
+    ]
+
+
+# -- what is given up is reported -------------------------------------------------------------------------------------
+
+
+def test_what_is_too_large_or_expired_is_reported_as_dropped() -> None:
+    driver = connected(maximum_packet_size=100, receive_maximum=1)
+    driver.publish(2, "a", b"x" * 100)
+    driver.publish(2, "a", b"1", qos=1)
+    driver.receive(2, Publish("a", b"2", 1, packet_id=9, properties={Property.MESSAGE_EXPIRY_INTERVAL: 1}))
+    driver.at += 1
+    driver.acknowledge(1)
+    assert [(event.connection, event.client_id, event.cause) for event in driver.of(Dropped)] == [
+        (1, "subscriber", "too_large"),
+        (1, "subscriber", "expired"),
+    ]

@@ -130,9 +130,9 @@ def test_a_will_that_fills_a_queue_ends_that_client_and_publishes_its_will() -> 
 @pytest.mark.parametrize(("version", "told"), [(V5, [141]), (V311, [])])
 def test_silence_for_one_and_a_half_keep_alives_ends_the_connection(version: Version, told: list[int]) -> None:
     driver = connected(version)
-    driver.carry_out(driver.broker.expire(driver.now + 44.9))
+    driver.carry_out(driver.broker.expire(driver.now + 44.9, driver.at))
     assert not driver.hung_up
-    driver.carry_out(driver.broker.expire(driver.now + 45))
+    driver.carry_out(driver.broker.expire(driver.now + 45, driver.at))
     assert driver.hung_up == {1}
     assert driver.disconnects(1) == told
     ended = driver.last(Disconnected)
@@ -146,7 +146,7 @@ def test_any_packet_starts_the_keep_alive_anew() -> None:
     for packet in (PingReq(), Publish("a", b"")):
         driver.now += 40
         driver.receive(1, packet)
-        driver.carry_out(driver.broker.expire(driver.now + 44))
+        driver.carry_out(driver.broker.expire(driver.now + 44, driver.at))
     assert not driver.hung_up
 
 
@@ -156,7 +156,7 @@ def test_what_is_sent_to_the_client_does_not_keep_it_alive() -> None:
     driver.now += 44
     driver.publish(2, "a")
     driver.now += 1
-    driver.carry_out(driver.broker.expire(driver.now))
+    driver.carry_out(driver.broker.expire(driver.now, driver.at))
     assert driver.hung_up == {1}
 
 
@@ -176,7 +176,7 @@ def test_what_is_sent_to_the_client_does_not_keep_it_alive() -> None:
 def test_malformed_bytes_disconnect_mqtt_5_with_a_code_that_may_stand_there(code: ReasonCode, told: int) -> None:
     driver = connected()
     error = CodecError(code, "PUBLISH: its topic name is empty", rule="MQTT-4.7.3-1")
-    driver.carry_out(driver.broker.malformed(1, error, V5))
+    driver.carry_out(driver.broker.malformed(1, error, V5, now=driver.now, at=driver.at))
     assert driver.disconnects(1) == [told]
     ended = driver.last(Disconnected)
     assert ended.reason == "CLIENT_ERROR"
@@ -186,7 +186,9 @@ def test_malformed_bytes_disconnect_mqtt_5_with_a_code_that_may_stand_there(code
 
 def test_malformed_bytes_of_311_are_hung_up_on() -> None:
     driver = connected(V311)
-    driver.carry_out(driver.broker.malformed(1, CodecError(ReasonCode.MALFORMED_PACKET, "x"), V311))
+    driver.carry_out(
+        driver.broker.malformed(1, CodecError(ReasonCode.MALFORMED_PACKET, "x"), V311, now=driver.now, at=driver.at)
+    )
     assert driver.disconnects(1) == []
     assert driver.hung_up == {1}
 
@@ -195,12 +197,12 @@ def test_malformed_bytes_of_311_are_hung_up_on() -> None:
 def test_malformed_bytes_before_connack_are_hung_up_on(version: Version | None) -> None:
     driver = Driver()
     error = CodecError(ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, "it asks for protocol level 3")
-    driver.carry_out(driver.broker.malformed(1, error, version))
+    driver.carry_out(driver.broker.malformed(1, error, version, now=driver.now, at=driver.at))
     assert driver.hung_up == {1}
     event = driver.last(Refused)
     assert (event.cause, event.reason_code) == ("unsupported_protocol_version", None)
     assert "protocol level 3" in event.explanation
-    assert driver.broker.malformed(1, error, version) == []
+    assert driver.broker.malformed(1, error, version, now=driver.now, at=driver.at) == []
 
 
 def test_a_session_expiry_in_disconnect_that_connect_had_at_0_is_a_protocol_error() -> None:
@@ -236,7 +238,7 @@ def test_a_session_expiry_in_disconnect_may_follow_one_in_connect() -> None:
 )
 def test_a_kick_has_awss_word_and_the_fitting_code(reason: str, code: int | None) -> None:
     driver = connected()
-    driver.carry_out(driver.broker.disconnect("client_id", reason, now=driver.now))
+    driver.carry_out(driver.broker.disconnect("client_id", reason, now=driver.now, at=driver.at))
     assert driver.disconnects(1) == ([] if code is None else [code])
     assert driver.hung_up == {1}
     assert driver.last(Disconnected).reason == reason
@@ -247,26 +249,26 @@ def test_a_kick_has_awss_word_and_the_fitting_code(reason: str, code: int | None
 @BOTH
 def test_every_word_but_the_clients_own_can_be_a_kick(reason: str, version: Version) -> None:
     driver = connected(version)
-    driver.carry_out(driver.broker.disconnect("client_id", reason, now=driver.now))
+    driver.carry_out(driver.broker.disconnect("client_id", reason, now=driver.now, at=driver.at))
     assert driver.last(Disconnected).reason == reason
 
 
 @pytest.mark.parametrize("reason", ["CLIENT_INITIATED_DISCONNECT", "BORED", ""])
 def test_another_word_is_refused_with_those_that_can_be_given(reason: str) -> None:
     with pytest.raises(ValueError, match="API_INITIATED_DISCONNECT"):
-        connected().broker.disconnect("client_id", reason, now=0)
+        connected().broker.disconnect("client_id", reason, now=0, at=0)
 
 
 def test_a_client_that_is_not_there_cannot_be_kicked() -> None:
-    assert connected().broker.disconnect("nobody", "API_INITIATED_DISCONNECT", now=0) == []
+    assert connected().broker.disconnect("nobody", "API_INITIATED_DISCONNECT", now=0, at=0) == []
 
 
 def test_shutting_down_tells_mqtt_5_so() -> None:
     driver = connected()
-    driver.carry_out(driver.broker.shut_down(1, now=driver.now))
+    driver.carry_out(driver.broker.shut_down(1, now=driver.now, at=driver.at))
     assert driver.disconnects(1) == [139]
     assert driver.last(Disconnected).reason == "SERVER_INITIATED_DISCONNECT"
-    assert driver.broker.shut_down(1, now=driver.now) == []
+    assert driver.broker.shut_down(1, now=driver.now, at=driver.at) == []
 
 
 # -- nothing stays ----------------------------------------------------------------------------------------------------

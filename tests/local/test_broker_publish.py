@@ -48,7 +48,7 @@ def ended(driver: Driver) -> tuple[list[int], str]:
 @BOTH
 def test_qos_1_is_acknowledged_after_it_was_routed(version: Version) -> None:
     driver = connected(version)
-    effects = driver.broker.receive(1, Publish("a", b"x", qos=1, packet_id=5), now=driver.now)
+    effects = driver.broker.receive(1, Publish("a", b"x", qos=1, packet_id=5), now=driver.now, at=driver.at)
     packets = [effect for effect in effects if isinstance(effect, Send)]
     assert [packet.connection for packet in packets] == [2, 1]
     assert packets[1].packet == PubAck(5)
@@ -245,7 +245,7 @@ def test_one_client_does_not_see_the_aliases_of_another_one() -> None:
 
 def test_the_endpoint_publishes_without_a_policy() -> None:
     driver = connected()
-    driver.carry_out(driver.broker.publish("a", b"x", qos=1, retain=True, now=driver.now))
+    driver.carry_out(driver.broker.publish("a", b"x", qos=1, retain=True, now=driver.now, at=driver.at))
     assert driver.topics(2) == ["a"]
     assert driver.last(Published) == Published(None, "", "a", b"x", 1, True, False)
     assert driver.broker.sizes()["retained"] == 1
@@ -255,22 +255,22 @@ def test_what_the_endpoint_publishes_still_needs_receive() -> None:
     driver = Driver()
     driver.connect(1, policy=everything_but("iot:Receive", "topic/a"))
     driver.subscribe(1, "#")
-    driver.carry_out(driver.broker.publish("a", b"x", now=driver.now))
+    driver.carry_out(driver.broker.publish("a", b"x", now=driver.now, at=driver.at))
     assert driver.received(1) == []
 
 
 def test_the_endpoint_refuses_to_publish_what_the_service_would_not_take() -> None:
     broker = connected().broker
     with pytest.raises(InvalidTopic):
-        broker.publish("a/#", b"x", now=0)
+        broker.publish("a/#", b"x", now=0, at=0)
     with pytest.raises(PayloadTooLarge):
-        broker.publish("a", b"x" * 131_073, now=0)
+        broker.publish("a", b"x" * 131_073, now=0, at=0)
     with pytest.raises(ValueError, match="QoS 2"):
-        broker.publish("a", b"x", qos=2, now=0)
+        broker.publish("a", b"x", qos=2, now=0, at=0)
     with pytest.raises(ValueError, match="topic"):
-        broker.publish("a", b"x", properties={Property.RESPONSE_TOPIC: "a/+"}, now=0)
+        broker.publish("a", b"x", properties={Property.RESPONSE_TOPIC: "a/+"}, now=0, at=0)
     with pytest.raises(ValueError, match="receive maximum"):
-        broker.publish("a", b"x", properties={Property.RECEIVE_MAXIMUM: 1}, now=0)
+        broker.publish("a", b"x", properties={Property.RECEIVE_MAXIMUM: 1}, now=0, at=0)
 
 
 def test_one_retained_message_too_many_is_refused_with_151() -> None:
@@ -286,7 +286,7 @@ def test_expired_retained_messages_make_room() -> None:
     driver = connected(broker=Broker(region="eu-west-1", account="123456789012", max_retained_messages=1))
     expiring = Publish("a", b"x", 1, True, packet_id=5, properties={Property.MESSAGE_EXPIRY_INTERVAL: 10})
     assert only(driver.receive(1, expiring), PubAck).reason_code == 0
-    driver.now += 10
+    driver.at += 10
     answer = only(driver.receive(1, Publish("b", b"x", 1, retain=True, packet_id=5)), PubAck)
     assert answer.reason_code == 0
 

@@ -96,7 +96,9 @@ def test_a_denied_filter_of_311_gets_0x80_by_option() -> None:
         ("a/b/c/d/e/f/g/h/#", 143),
         ("$SYS/#", 143),
         ("$aws", 143),
-        ("$share/group/a", 158),
+        ("$share/group/$SYS/#", 143),
+        ("$share/group/a+", 143),
+        ("$share/gr+oup/a", 143),
         ("$share/group", 143),
     ],
 )
@@ -268,11 +270,11 @@ def test_a_retained_message_ends_with_its_expiry() -> None:
     driver = Driver()
     driver.connect(1)
     driver.receive(1, Publish("a", b"x", retain=True, properties={Property.MESSAGE_EXPIRY_INTERVAL: 10}))
-    driver.now += 3.5
+    driver.at += 3.5
     driver.subscribe(1, "a")
     (message,) = driver.received(1)
-    assert message.properties == {Property.MESSAGE_EXPIRY_INTERVAL: 7}
-    driver.now += 6.5
+    assert message.properties == {Property.MESSAGE_EXPIRY_INTERVAL: 6}
+    driver.at += 6.5
     driver.subscribe(1, "a")
     assert driver.received(1) == []
     assert driver.broker.sizes()["retained"] == 0

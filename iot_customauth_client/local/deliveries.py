@@ -1,0 +1,179 @@
+"""One message to one session: may it, now, and does it fit; or is it stored until the client comes back.
+
+Each delivery needs `iot:Receive`, asked when it is sent: by the grant of the connection that it is sent on, so what
+was stored is decided by the grant that its client came back with. A denied one is left out and reported, and the
+connection stays (AWS page "AWS IoT Core policy actions").
+
+What is stored for a client that is away: QoS 1 only, in order, up to the bounds of `Outbound`; what comes past them
+is dropped, as the service does it. A connected client over them is disconnected instead (THROTTLED, code 151), since
+it would never notice.
+"""
+
+from ..limits import STORED_MESSAGES_PER_SECOND
+from .agenda import Agenda
+from .codec import NO_PROPERTIES, Publish, Version
+from .effects import Effect, Happened
+from .events import Decided, Delivered, Dropped, Queued
+from .live_connection import LiveConnection
+from .message import Message
+from .moment import Moment
+from .outbound import Delivery
+from .permissions import RECEIVE
+from .post import Post
+from .quotas import Quotas, Rate
+from .session import Session, Subscription
+
+
+class Deliveries:
+    """Delivers to sessions. Appends what is to be done to the list of effects it is given."""
+
+    __slots__ = ("_agenda", "_overflowed", "_post", "_quotas")
+
+    def __init__(self, post: Post, agenda: Agenda, *, quotas: Quotas) -> None:
+        self._post = post
+        self._agenda = agenda
+        self._quotas = quotas
+        self._overflowed: list[LiveConnection] = []
+
+    def deliver(self, subscription: Subscription, delivery: Delivery, moment: Moment, effects: list[Effect]) -> bool:
+        """Deliver a message, or store it; False if the client may not receive it."""
+        session, message = subscription.session, delivery.message
+        live = session.connection
+        qos = min(message.qos, subscription.qos)
+        if live is None:
+            if qos:
+                self._store(subscription, delivery, moment, effects)
+            return True
+        if not self._may_receive(live, message, effects):
+            return False
+        if not qos:
+            self._send(live, delivery, None, moment, effects)
+        elif not live.overflowed and self._offer(session, delivery, moment, effects):
+            self.send_waiting(session, moment, effects)
+        else:
+            explanation = f"{session.outbound.queued} messages wait for the client, which is all that is kept for one"
+            effects.append(dropped(live.number, session.client_id, message, "queue_full", explanation))
+            if not live.overflowed:
+                live.overflowed = True
+                self._overflowed.append(live)
+        return True
+
+    def resume(self, session: Session, receive_maximum: int, moment: Moment, effects: list[Effect]) -> None:
+        """Send what was stored; with the service's rates as slowly as they say."""
+        session.outbound.resume(receive_maximum)
+        session.pace = Rate(STORED_MESSAGES_PER_SECOND) if self._quotas == "aws" else None
+        self.send_waiting(session, moment, effects)
+
+    def suspend(self, session: Session) -> list[Delivery]:
+        """Store from now on; returns the deliveries that are for others (see `Outbound.suspend`)."""
+        if session.resumption is not None:
+            session.resumption.cancel()
+            session.resumption = None
+        return session.outbound.suspend()
+
+    def send_waiting(self, session: Session, moment: Moment, effects: list[Effect]) -> None:
+        """Send what waits, as far as window and rate let it."""
+        outbound, live = session.outbound, session.connection
+        while live is not None and outbound.window_open:
+            # Without a rate nothing overtakes what was stored; with it, other traffic goes on (AWS page "MQTT").
+            stored = outbound.has_stored and not self._is_held_back(session, live, moment)
+            taken = outbound.take_stored() if stored else outbound.take()
+            if taken is None:
+                return
+            packet_id, delivery = taken
+            if not (
+                self._may_receive(live, delivery.message, effects)
+                and self._send(live, delivery, packet_id, moment, effects)
+            ):
+                outbound.acknowledge(packet_id)
+
+    def take_overflowed(self) -> list[LiveConnection]:
+        """Return the clients whose queue has become full since the last call."""
+        overflowed, self._overflowed = self._overflowed, []
+        return overflowed
+
+    @property
+    def overflowed(self) -> int:
+        """How many clients are to be ended because their queue is full."""
+        return len(self._overflowed)
+
+    # -- one delivery ---------------------------------------------------------------------------------------------
+
+    def _is_held_back(self, session: Session, live: LiveConnection, moment: Moment) -> bool:
+        """Tell whether the rate of stored messages is used up; then plan to go on."""
+        pace = session.pace
+        if pace is None:
+            return False
+        if session.resumption is not None and session.resumption.pending:
+            return True
+        within = live.quotas is None or live.quotas.publishes_out.allows(moment.now)
+        if within and pace.take(moment.at):
+            return False
+        # Held back by the other rate, which runs on the other clock: one window of this one is as good as any.
+        when = pace.next_window(moment.at) if within else moment.at + 1.0
+
+        def go_on(moment: Moment, effects: list[Effect]) -> None:
+            session.resumption = None
+            self.send_waiting(session, moment, effects)
+
+        session.resumption = self._agenda.plan(when, go_on)
+        return True
+
+    def _may_receive(self, live: LiveConnection, message: Message, effects: list[Effect]) -> bool:
+        decision = live.permissions.decide(RECEIVE, message.topic)
+        if not decision.allowed:
+            denied = Decided(
+                live.number, live.client_id, decision.action, decision.resource, False, decision.explanation
+            )
+            effects.append(Happened(denied))
+        return decision.allowed
+
+    def _offer(self, session: Session, delivery: Delivery, moment: Moment, effects: list[Effect]) -> bool:
+        if session.outbound.offer(delivery):
+            return True
+        number = session.connection.number if session.connection else None
+        purged = session.outbound.purge(moment.at)
+        effects.extend(dropped(number, session.client_id, each.message, "expired", _EXPIRED) for each in purged)
+        return bool(purged) and session.outbound.offer(delivery)
+
+    def _store(self, subscription: Subscription, delivery: Delivery, moment: Moment, effects: list[Effect]) -> None:
+        session, message = subscription.session, delivery.message
+        if self._offer(session, delivery, moment, effects):
+            event = Queued(session.client_id, subscription.topic_filter, message.topic, message.payload)
+            effects.append(Happened(event))
+            return
+        explanation = f"the client is away, and {session.outbound.queued} messages are stored for it, which is all"
+        effects.append(dropped(None, session.client_id, message, "queue_full", explanation))
+
+    def _send(
+        self, live: LiveConnection, delivery: Delivery, packet_id: int | None, moment: Moment, effects: list[Effect]
+    ) -> bool:
+        """Send one PUBLISH; False if it was given up, and counts as sent."""
+        message = delivery.message
+        qos = 0 if packet_id is None else 1
+        properties = message.properties_at(moment.at) if live.version is Version.MQTT5 else NO_PROPERTIES
+        packet = Publish(message.topic, message.payload, qos, delivery.retain, False, packet_id, properties)
+        if message.expired(moment.at):
+            effects.append(dropped(live.number, live.client_id, message, "expired", _EXPIRED))
+            return False
+        if not live.fits(packet):  # MQTT-3.1.2-25
+            explanation = f"the packet is larger than the client's Maximum Packet Size of {live.max_packet_bytes} bytes"
+            effects.append(dropped(live.number, live.client_id, message, "too_large", explanation))
+            return False
+        if live.quotas is not None and not live.quotas.publishes_out.take(moment.now):
+            explanation = "100 messages went to the client within this second, which is AWS IoT Core's rate"
+            effects.append(dropped(live.number, live.client_id, message, "delivery_rate", explanation))
+            return False
+        self._post.send(live, packet, moment, effects, topics=(message.topic,))
+        effects.append(
+            Happened(Delivered(live.number, live.client_id, message.topic, message.payload, qos, delivery.retain))
+        )
+        return True
+
+
+_EXPIRED = "its message expiry passed before it could be sent"
+
+
+def dropped(connection: int | None, client_id: str, message: Message, cause: str, explanation: str) -> Happened:
+    """Return the report that a message is given up."""
+    return Happened(Dropped(connection, client_id, message.topic, message.payload, cause, explanation))

@@ -1,0 +1,111 @@
+"""The service's rates, which hold only if they are asked for (`quotas="aws"`): how often, and how much, in a second.
+
+    what                                 rate              past it
+    CONNECT with one client id           1/s               refused: CONNACK 151, or a hang-up
+    PUBLISH from one connection          100/s             discarded; MQTT 5 is told for QoS 1: PUBACK 151
+    PUBLISH to one connection            100/s             discarded; of a shared subscription, it waits (QoS 1)
+    bytes from and to one connection     512 KiB/s         delayed: nothing more is read for a while
+    stored messages to one session       10/s              they wait
+    stored messages of a shared group    20/s per member   they wait
+
+The numbers are those of the page "AWS IoT Core endpoints and quotas" and of the page "MQTT"; which code a client is
+told is not documented. Rates are counted in windows of one second, each of which begins with the first message after
+the one before: simple, exact for a burst, and at most twice the rate if somebody aims at the border.
+"""
+
+from typing import Final, Literal, TypeAlias
+
+from ..limits import (
+    CONNECTS_PER_SECOND_PER_CLIENT_ID,
+    MAX_BYTES_PER_SECOND_PER_CONNECTION,
+    MAX_PUBLISHES_PER_SECOND_PER_CONNECTION,
+)
+
+Quotas: TypeAlias = Literal["off", "aws"]
+"""Whether the rates hold. Sizes and counts always do."""
+
+_WINDOW_SECONDS: Final = 1.0
+
+
+class Rate:
+    """So many in a second. The times may be of either clock, but always of the same one."""
+
+    __slots__ = ("_count", "_limit", "_since")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._since: float | None = None
+        self._count = 0
+
+    def allows(self, when: float) -> bool:
+        """Tell whether one more is within the rate."""
+        return self.idle(when) or self._count < self._limit
+
+    def take(self, when: float, *, share: int = 1) -> bool:
+        """Count one more, and tell whether it is within the rate; one that is not does not count.
+
+        share: how many the rate is for, each of which may have it all.
+        """
+        if self.idle(when):
+            self._since, self._count = when, 0
+        if self._count >= self._limit * share:
+            return False
+        self._count += 1
+        return True
+
+    def idle(self, when: float) -> bool:
+        """Tell whether the last window is over."""
+        return self._since is None or when >= self._since + _WINDOW_SECONDS
+
+    def next_window(self, when: float) -> float:
+        """Return when the next window can begin."""
+        return when if self._since is None else max(when, self._since + _WINDOW_SECONDS)
+
+
+class Throughput:
+    """Bytes over one connection, at so many in a second; a second's worth may come at once."""
+
+    __slots__ = ("_busy_until", "_limit")
+
+    def __init__(self, limit: int = MAX_BYTES_PER_SECOND_PER_CONNECTION) -> None:
+        self._limit = limit
+        self._busy_until = float("-inf")
+
+    def count(self, size: int, now: float) -> None:
+        """Count bytes that came or went."""
+        self._busy_until = max(self._busy_until, now) + size / self._limit
+
+    def behind_seconds(self, now: float) -> float:
+        """Return for how long nothing more should come; 0 if it may."""
+        return max(0.0, self._busy_until - now - _WINDOW_SECONDS)
+
+
+class ConnectionQuotas:
+    """The rates of one connection; its times are real."""
+
+    __slots__ = ("publishes_in", "publishes_out", "throughput")
+
+    def __init__(self) -> None:
+        self.publishes_in: Final = Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION)
+        self.publishes_out: Final = Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION)
+        self.throughput: Final = Throughput()
+
+
+class ConnectRates:
+    """How often each client id connects; remembers no client id for longer than its second."""
+
+    __slots__ = ("_rates",)
+
+    def __init__(self) -> None:
+        self._rates: dict[str, Rate] = {}
+
+    def __len__(self) -> int:
+        return len(self._rates)
+
+    def take(self, client_id: str, now: float) -> bool:
+        """Count a CONNECT, and tell whether it is within the rate."""
+        return self._rates.setdefault(client_id, Rate(CONNECTS_PER_SECOND_PER_CLIENT_ID)).take(now)
+
+    def forget(self, now: float) -> None:
+        """Forget the client ids whose second is over."""
+        self._rates = {client_id: rate for client_id, rate in self._rates.items() if not rate.idle(now)}

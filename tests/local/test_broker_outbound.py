@@ -1,0 +1,93 @@
+"""The queue, the window and the packet identifiers of one session, without a broker around them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iot_customauth_client.local.codec import NO_PROPERTIES, Property
+from iot_customauth_client.local.message import Message
+from iot_customauth_client.local.outbound import Delivery, Outbound
+
+
+def delivery(size: int = 1, *, expires_at: float | None = None, shared: str | None = None) -> Delivery:
+    message = Message("a", b"x" * size, 1, False, None, NO_PROPERTIES, expires_at)
+    return Delivery(message, False, shared)
+
+
+def filled(count: int, window: int = 100) -> Outbound:
+    """An outbound with so many in flight."""
+    outbound = Outbound()
+    outbound.resume(window)
+    for _ in range(count):
+        outbound.offer(delivery())
+        outbound.take()
+    return outbound
+
+
+def test_the_identifiers_of_what_is_sent_again_are_taken() -> None:
+    outbound = filled(2)
+    outbound.suspend()
+    outbound.resume(100)
+    for _ in range(3):
+        outbound.offer(delivery())
+    fresh = [taken[0] for taken in (outbound.take(), outbound.take(), outbound.take()) if taken]
+    again = [taken[0] for taken in (outbound.take_stored(), outbound.take_stored()) if taken]
+    assert again == [1, 2]
+    assert not set(again) & set(fresh)
+
+
+def test_no_more_than_100_are_unacknowledged_however_often_a_client_comes_and_goes() -> None:
+    outbound = filled(60)
+    for _ in range(5):
+        outbound.suspend()
+        outbound.resume(100)
+        for _ in range(60):
+            outbound.offer(delivery())
+        while outbound.window_open and outbound.take():
+            pass
+        assert outbound.in_flight <= 100
+    outbound.suspend()
+    again = 0
+    outbound.resume(1_000)
+    while outbound.window_open and outbound.take_stored():
+        again += 1
+    assert again == 100
+    assert not outbound.window_open
+
+
+def test_what_is_given_away_or_expires_frees_its_bytes() -> None:
+    outbound = Outbound(max_bytes=10)
+    outbound.resume(1)
+    outbound.offer(delivery())
+    outbound.take()
+    assert outbound.offer(delivery(10, shared="$share/g/a"))
+    assert not outbound.offer(delivery(1))
+    assert [each.shared for each in outbound.suspend()] == ["$share/g/a"]
+    assert outbound.offer(delivery(10, expires_at=5))
+    assert outbound.purge(4.9) == []
+    assert not outbound.offer(delivery(1))
+    assert len(outbound.purge(5)) == 1
+    assert outbound.offer(delivery(10))
+    assert not outbound.offer(delivery(1))
+
+
+def test_what_is_given_away_comes_in_its_order_and_nothing_else_is() -> None:
+    outbound = Outbound()
+    outbound.resume(2)
+    sizes = [1, 2, 3, 4, 5, 6]
+    for size in sizes:
+        outbound.offer(delivery(size, shared="$share/g/a" if size % 2 else None))
+    outbound.take()
+    outbound.take()
+    assert [len(each.message.payload) for each in outbound.suspend()] == [1, 3, 5]
+    outbound.resume(100)
+    kept = [outbound.take_stored() for _ in range(4)]
+    assert [len(taken[1].message.payload) for taken in kept if taken] == [2, 4, 6]
+
+
+@given(st.floats(0, 1e9), st.integers(1, 604_800))
+def test_a_message_that_is_sent_at_once_has_all_its_time_left(at: float, seconds: int) -> None:
+    properties = {Property.MESSAGE_EXPIRY_INTERVAL: seconds}
+    message = Message.of("a", b"", qos=1, retain=False, publisher=None, properties=properties, at=at)
+    assert message.properties_at(at) == properties

@@ -1,0 +1,339 @@
+"""The service's rates: enforced with quotas="aws", and only then."""
+
+from __future__ import annotations
+
+import pytest
+from broker_driver import ACCOUNT, REGION, V5, V311, Driver, only
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iot_customauth_client.local.broker import Broker, Hold, Quotas
+from iot_customauth_client.local.codec import ConnAck, Connect, Property, PubAck, Publish, Unsubscribe, Version
+from iot_customauth_client.local.events import Connected, Dropped, Published, Refused
+from iot_customauth_client.local.quotas import Rate, Throughput
+
+BOTH = pytest.mark.parametrize("version", [V5, V311])
+
+
+def driven(quotas: Quotas = "aws") -> Driver:
+    return Driver(Broker(region=REGION, account=ACCOUNT, quotas=quotas, choose=lambda members: 0))
+
+
+def persistent(version: Version = V5, client_id: str = "device") -> Connect:
+    properties = {Property.SESSION_EXPIRY_INTERVAL: 3600} if version is V5 else {}
+    return Connect(version, client_id, False, 1_200, properties=properties)
+
+
+def payloads(driver: Driver, number: int) -> list[int]:
+    return [int(message.payload) for message in driver.received(number)]
+
+
+# -- CONNECT ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("version", "told"), [(V5, 151), (V311, None)])
+def test_a_second_connect_within_a_second_is_refused_and_takes_nothing_over(version: Version, told: int | None) -> None:
+    driver = driven()
+    driver.connect(1, Connect(V5, "device"))
+    driver.now += 0.9
+    driver.connect(2, Connect(version, "device"))
+    refused = driver.last(Refused)
+    assert (refused.connection, refused.cause, refused.reason_code) == (2, "connect_rate", told)
+    assert driver.hung_up == {2}
+    driver.connect(3, Connect(V5, "another"))
+    driver.now += 0.1
+    driver.connect(4, Connect(version, "device"))
+    assert [event.connection for event in driver.of(Connected)] == [1, 3, 4]
+
+
+def test_assigned_client_ids_may_connect_at_any_rate() -> None:
+    driver = driven()
+    for number in (1, 2, 3):
+        driver.connect(number, Connect(V5, ""))
+    assert len(driver.of(Connected)) == 3
+
+
+def test_client_ids_are_forgotten_after_their_second() -> None:
+    driver = driven()
+    driver.connect(1, Connect(V5, "device"))
+    driver.close(1)
+    assert driver.broker.sizes()["connect_rates"] == 1
+    driver.wait(1)
+    assert not any(driver.broker.sizes().values())
+
+
+# -- PUBLISH ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_101st_publish_within_a_second_is_discarded_and_mqtt_5_is_told() -> None:
+    driver = driven()
+    driver.connect(1)
+    for number in range(1, 103):
+        answers = driver.receive(1, Publish("a", b"%d" % number, 1, packet_id=number))
+        assert only(answers, PubAck).reason_code == (0 if number <= 100 else 151)
+    assert len(driver.of(Published)) == 100
+    assert (driver.last(Dropped).cause, driver.last(Dropped).connection) == ("publish_rate", 1)
+    driver.receive(1, Publish("a", b"103"))
+    assert not driver.hung_up
+    driver.now += 1
+    driver.publish(1, "a")
+    assert len(driver.of(Published)) == 101
+
+
+def test_a_discarded_publish_of_311_gets_no_answer_and_the_connection_stays() -> None:
+    driver = driven()
+    driver.connect(1, version=V311)
+    for _ in range(100):
+        driver.publish(1, "a")
+    for number in range(1, 300):
+        assert driver.receive(1, Publish("a", b"", 1, packet_id=number)) == []
+    assert not driver.hung_up
+    assert {event.cause for event in driver.of(Dropped)} == {"publish_rate"}
+
+
+def test_a_topic_alias_is_learned_from_a_publish_that_is_discarded() -> None:
+    driver = driven()
+    driver.connect(1)
+    for _ in range(100):
+        driver.publish(1, "a")
+    driver.receive(1, Publish("b", b"", properties={Property.TOPIC_ALIAS: 1}))
+    driver.now += 1
+    driver.receive(1, Publish("", b"", properties={Property.TOPIC_ALIAS: 1}))
+    assert driver.last(Published).topic == "b"
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_the_101st_delivery_within_a_second_is_discarded(qos: int) -> None:
+    driver = driven()
+    driver.connect(1)
+    driver.subscribe(1, "a")
+    for number in range(110):
+        driver.carry_out(driver.broker.publish("a", b"%d" % number, qos=qos, now=driver.now, at=driver.at))
+        if qos:
+            driver.acknowledge(1)
+    assert payloads(driver, 1) == list(range(100))
+    assert {event.cause for event in driver.of(Dropped)} == {"delivery_rate"}
+    assert driver.broker.sizes()["in_flight"] == 0
+    driver.now += 1
+    driver.carry_out(driver.broker.publish("a", b"110", qos=qos, now=driver.now, at=driver.at))
+    assert payloads(driver, 1) == [110]
+
+
+@pytest.mark.parametrize("quotas", ["off", "aws"])
+def test_bytes_over_512_kib_in_a_second_are_delayed(quotas: Quotas) -> None:
+    driver = driven(quotas)
+    driver.connect(1)
+    for _ in range(12):
+        driver.publish(1, "a", b"x" * 131_071)
+    seconds = [round(hold.seconds, 2) for hold in driver.holds if hold.seconds > 0.01]  # answers count a little
+    assert seconds == ([] if quotas == "off" else [n / 4 for n in range(1, 9)])
+    driver.now += 3
+    driver.holds.clear()
+    driver.publish(1, "a", b"x")
+    assert driver.holds == []
+
+
+def test_a_connection_that_ended_is_not_held() -> None:
+    driver = driven()
+    driver.connect(1)
+    for _ in range(8):
+        driver.publish(1, "a", b"x" * 131_071)
+    driver.holds.clear()
+    driver.receive(1, Publish("a", b"x" * 131_071, 2, packet_id=1))
+    assert driver.hung_up == {1}
+    assert driver.holds == []
+
+
+def test_what_is_sent_counts_for_the_throughput_too() -> None:
+    driver = driven()
+    driver.connect(1)
+    driver.subscribe(1, "a")
+    for _ in range(8):
+        driver.carry_out(driver.broker.publish("a", b"x" * 131_000, now=driver.now, at=driver.at))
+    driver.publish(1, "b")
+    (hold,) = driver.holds
+    assert isinstance(hold, Hold)
+    assert 0.9 < hold.seconds < 1.1
+
+
+# -- stored messages --------------------------------------------------------------------------------------------------
+
+
+def stored(quotas: Quotas, number: int = 25, version: Version = V5) -> Driver:
+    driver = driven(quotas)
+    driver.connect(1, persistent(version))
+    driver.subscribe(1, "a")
+    driver.close(1)
+    for index in range(number):
+        driver.carry_out(driver.broker.publish("a", b"%d" % index, qos=1, now=driver.now, at=driver.at))
+    driver.now += 10
+    driver.connect(2, persistent(version))
+    return driver
+
+
+@BOTH
+def test_stored_messages_come_at_10_in_a_second(version: Version) -> None:
+    driver = stored("aws", version=version)
+    assert payloads(driver, 2) == list(range(10))
+    driver.advance(0.9)
+    assert payloads(driver, 2) == []
+    driver.advance(0.1)
+    assert payloads(driver, 2) == list(range(10, 20))
+    driver.advance(10)
+    assert payloads(driver, 2) == list(range(20, 25))
+    assert driver.broker.next_at() is None
+
+
+def test_without_quotas_stored_messages_come_at_once() -> None:
+    assert payloads(stored("off"), 2) == list(range(25))
+
+
+def test_current_messages_overtake_the_stored_ones() -> None:
+    driver = stored("aws")
+    driver.carry_out(driver.broker.publish("a", b"1000", qos=1, now=driver.now, at=driver.at))
+    driver.carry_out(driver.broker.publish("a", b"1001", qos=0, now=driver.now, at=driver.at))
+    assert payloads(driver, 2) == [*range(10), 1000, 1001]
+    driver.advance(2)
+    assert payloads(driver, 2) == list(range(10, 25))
+
+
+def test_stored_messages_wait_for_the_window_as_well() -> None:
+    driver = stored("aws", 120)
+    driver.advance(100)
+    assert payloads(driver, 2) == list(range(100))
+    driver.now += 10
+    driver.acknowledge(2)
+    driver.advance(100)
+    assert payloads(driver, 2) == list(range(100, 120))
+
+
+def test_stored_messages_wait_while_the_connection_has_no_rate_left() -> None:
+    driver = stored("aws")
+    driver.received(2)
+    for _ in range(90):
+        driver.carry_out(driver.broker.publish("a", b"0", now=driver.now, at=driver.at))
+    driver.received(2)
+    driver.advance(1)
+    assert payloads(driver, 2) == []
+    driver.now += 1
+    driver.advance(1)
+    assert payloads(driver, 2) == list(range(10, 20))
+    assert not driver.of(Dropped)
+
+
+def test_a_client_that_leaves_while_stored_messages_wait_leaves_nothing_planned_for_them() -> None:
+    driver = stored("aws")
+    assert driver.broker.sizes()["planned"] == 1
+    driver.close(2)
+    assert driver.broker.sizes()["planned"] == 1
+    assert driver.broker.next_at() == driver.at + 3_600
+    driver.advance(3_600)
+    driver.wait(1)
+    assert not any(driver.broker.sizes().values())
+
+
+def test_what_comes_and_goes_unacknowledged_does_not_pile_up() -> None:
+    driver = stored("aws", 200)
+    for number in range(3, 8):
+        for _ in range(60):
+            driver.carry_out(driver.broker.publish("a", b"0", qos=1, now=driver.now, at=driver.at))
+        driver.close(number - 1)
+        driver.now += 10
+        driver.connect(number, persistent())
+        assert len(driver.unacknowledged[number]) <= 100
+    driver.advance(1_000)
+    driver.now += 10
+    while driver.unacknowledged[7]:
+        driver.acknowledge(7)
+        driver.now += 1
+        driver.advance(1)
+    assert driver.broker.sizes()["queued"] == 0
+
+
+# -- shared subscriptions ---------------------------------------------------------------------------------------------
+
+
+def shared(members: int) -> Driver:
+    driver = driven()
+    for number in range(1, members + 1):
+        driver.connect(number, persistent(client_id=f"member-{number}"))
+        driver.subscribe(number, "$share/g/a")
+        driver.close(number)
+    for index in range(100):
+        driver.carry_out(driver.broker.publish("a", b"%d" % index, qos=1, now=driver.now, at=driver.at))
+    driver.now += 10
+    return driver
+
+
+def test_what_waited_for_a_group_comes_at_20_in_a_second_for_each_member() -> None:
+    driver = shared(2)
+    driver.connect(3, persistent(client_id="member-1"))
+    assert payloads(driver, 3) == list(range(20))
+    driver.connect(4, persistent(client_id="member-2"))
+    driver.advance(1)
+    assert len(payloads(driver, 3) + payloads(driver, 4)) == 40
+    driver.advance(1)
+    assert len(payloads(driver, 3) + payloads(driver, 4)) == 40
+    assert driver.broker.sizes()["shared_waiting"] == 0
+
+
+def test_current_messages_of_a_group_overtake_those_that_waited() -> None:
+    driver = shared(1)
+    driver.connect(3, persistent(client_id="member-1"))
+    driver.carry_out(driver.broker.publish("a", b"1000", qos=1, now=driver.now, at=driver.at))
+    assert payloads(driver, 3) == [*range(20), 1000]
+
+
+def test_a_group_queues_what_its_members_have_no_rate_for() -> None:
+    driver = driven()
+    driver.connect(1, persistent(client_id="member-1"))
+    driver.subscribe(1, "$share/g/a")
+    for index in range(110):
+        driver.carry_out(driver.broker.publish("a", b"%d" % index, qos=1, now=driver.now, at=driver.at))
+        driver.acknowledge(1)
+    assert payloads(driver, 1) == list(range(100))
+    assert not driver.of(Dropped)
+    driver.now += 1
+    driver.advance(1)
+    assert payloads(driver, 1) == list(range(100, 110))
+
+
+def test_a_group_that_ends_while_its_messages_wait_for_the_rate_leaves_nothing_planned() -> None:
+    driver = shared(1)
+    driver.connect(3, Connect(V5, "member-1"))
+    driver.connect(4, Connect(V5, "new"))
+    driver.subscribe(4, "$share/g/a")
+    for index in range(120):
+        driver.carry_out(driver.broker.publish("a", b"%d" % index, qos=1, now=driver.now, at=driver.at))
+    assert driver.broker.next_at() is not None
+    driver.receive(4, Unsubscribe(8, ("$share/g/a",)))
+    assert driver.broker.next_at() is None
+
+
+# -- how it is counted ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0, 5), max_size=100).map(sorted), st.integers(1, 5))
+def test_a_rate_lets_no_more_than_twice_its_number_through_in_any_second(times: list[float], limit: int) -> None:
+    rate = Rate(limit)
+    taken = [when for when in times if rate.take(when)]
+    for first in taken:
+        assert sum(first <= when < first + 1 for when in taken) <= 2 * limit
+    if times and len(taken) < len(times):
+        assert len(taken) >= limit
+
+
+def test_throughput_lets_a_seconds_worth_come_at_once_and_forgets_idle_time() -> None:
+    throughput = Throughput(100)
+    throughput.count(100, 0)
+    assert throughput.behind_seconds(0) == 0
+    throughput.count(50, 0)
+    assert throughput.behind_seconds(0) == 0.5
+    assert throughput.behind_seconds(0.5) == 0
+    throughput.count(100, 1_000)
+    assert throughput.behind_seconds(1_000) == 0
+
+
+def test_the_connack_does_not_depend_on_the_quotas() -> None:
+    answers = [only(driven(quotas).connect(1), ConnAck) for quotas in ("off", "aws")]  # type: ignore[arg-type]
+    assert answers[0] == answers[1]
