@@ -63,6 +63,8 @@ def test_an_accepted_publish_is_answered_as_documented(https: LocalEndpoint) -> 
     published = https.wait_for(events.Published, timeout=5)
     assert (published.topic, published.payload, published.qos, published.retain) == ("devices/one", b"hello", 1, False)
     assert (published.connection, published.client_id) == (1, "")
+    https.wait_for("closed", timeout=5)
+    assert not https.events.of_kind("turned_away")  # it has done nothing wrong
 
 
 def test_the_event_has_http_and_no_mqtt(https: LocalEndpoint, function: Counting) -> None:
