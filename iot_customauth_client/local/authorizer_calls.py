@@ -1,0 +1,263 @@
+"""Running authorizer functions so that none of them can hurt the endpoint.
+
+Each call has a daemon thread of its own and 5 seconds (*custom auth*), counted from the moment it was asked for. Then
+it is *abandoned*: its connection is refused, a late result is ignored, and the thread is asked to end.
+
+::
+
+    call() ──> waiting ──> running ──> done            at most `max_running` run at once, per authorizer
+                  │           │
+                  └── 5 s ────┴──> timed out           one that ran on is abandoned; with `max_abandoned` of them
+                                                       alive, further calls of that authorizer are refused at once
+
+The caps are per authorizer: a stuck function can only starve its own users. All state belongs to the event loop's
+thread; a worker thread touches nothing but its own call and reports by `call_soon_threadsafe`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import ctypes
+import json
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from .. import limits
+from ..authorizer.event import AuthorizerEvent
+from .authorizer_files import FunctionSource, FunctionUnavailable
+from .lambda_context import LambdaContext
+from .words import counted
+
+log = logging.getLogger(__name__)
+
+Outcome: TypeAlias = Literal["answered", "failed", "timed_out", "invalid"]
+
+MAX_RUNNING = 128
+"""Calls of one authorizer that run at once; more of them wait, within their own 5 s."""
+MAX_ABANDONED = 256
+"""Calls of one authorizer that were given up and still run; with so many, new ones are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a call ended: `result` is plain JSON data if the outcome is `answered`, else `explanation` says why not."""
+
+    outcome: Outcome
+    elapsed_seconds: float
+    result: object = None
+    explanation: str = ""
+
+
+class AuthorizerCall:
+    """One call. `cancel` when nobody waits for the answer any more."""
+
+    def __init__(self, event: AuthorizerEvent, context: LambdaContext, done: Callable[[Answer], None]) -> None:
+        self.event: Final = event
+        self.context = context
+        self.started = time.monotonic()
+        self.timer: asyncio.TimerHandle | None = None
+        self.done: Callable[[Answer], None] | None = done
+        self.thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._in_function = False
+        self.told_to_end = False
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the call was asked for."""
+        return time.monotonic() - self.started
+
+    def cancel(self) -> None:
+        """Want no answer any more; the time limit still applies to the function."""
+        self.done = None
+
+    def run(self, function: Callable[..., object]) -> object:
+        """Call the function; in the worker thread."""
+        with self._lock:
+            self._in_function = True
+        try:
+            # A copy of its own, of JSON data only: what the function does to it concerns nobody else.
+            return function(json.loads(json.dumps(self.event)), self.context)
+        finally:
+            with self._lock:
+                self._in_function = False
+
+    def ask_to_end(self) -> None:
+        """Raise SystemExit in the function, if it runs: it ends a loop, and a blocking call once that returns.
+
+        The lock keeps it from hitting a thread that has left the function, which may be another one by now.
+        """
+        with self._lock:
+            if self._in_function and self.thread is not None and self.thread.ident is not None:
+                self.told_to_end = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self.thread.ident), ctypes.py_object(SystemExit)
+                )
+
+
+class AuthorizerCalls:
+    """The calls of one authorizer. Use it on the event loop's thread only."""
+
+    def __init__(
+        self,
+        source: FunctionSource,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        timeout_seconds: float = limits.AUTHORIZER_TIMEOUT_SECONDS,
+        max_running: int = MAX_RUNNING,
+        max_abandoned: int = MAX_ABANDONED,
+        scrub: Callable[[str, AuthorizerEvent], str],
+    ) -> None:
+        """`scrub(text, event)` takes the secrets of an event out of what is about to be printed."""
+        self._source = source
+        self._loop = loop
+        self._timeout_seconds = timeout_seconds
+        self._max_running = max_running
+        self._max_abandoned = max_abandoned
+        self._scrub = scrub
+        self._waiting: collections.OrderedDict[int, AuthorizerCall] = collections.OrderedDict()
+        self._running: dict[int, AuthorizerCall] = {}
+        self._abandoned: dict[int, AuthorizerCall] = {}
+
+    @property
+    def abandoned(self) -> int:
+        """Calls that were given up and whose threads still run."""
+        return len(self._abandoned)
+
+    def warm_up(self) -> None:
+        """Load a function's file in the background, so that its mistakes show before the first device comes."""
+        threading.Thread(target=self._warm_up, name="authorizer-load", daemon=True).start()
+
+    def call(self, event: AuthorizerEvent, context: LambdaContext, done: Callable[[Answer], None]) -> AuthorizerCall:
+        """Ask the function; `done` is called once, from the event loop, within the time limit."""
+        call = AuthorizerCall(event, context, done)
+        if len(self._abandoned) >= self._max_abandoned:
+            self._loop.call_soon(
+                self._finish,
+                call,
+                Answer(
+                    "failed",
+                    0.0,
+                    explanation=f"{counted(len(self._abandoned), 'earlier call')} of this function never returned;"
+                    " it is not called again before some of them end",
+                ),
+            )
+            return call
+        call.timer = self._loop.call_later(self._timeout_seconds, self._time_out, call)
+        self._waiting[id(call)] = call
+        self._start_waiting()
+        return call
+
+    def close(self) -> list[threading.Thread]:
+        """Give up whatever runs; returns the threads that have not ended yet."""
+        calls = [*self._waiting.values(), *self._running.values(), *self._abandoned.values()]
+        for call in calls:
+            call.cancel()
+            if call.timer is not None:
+                call.timer.cancel()
+            call.ask_to_end()
+        self._waiting.clear()
+        self._source.close()
+        return [call.thread for call in calls if call.thread is not None and call.thread.is_alive()]
+
+    # -- on the loop's thread ----------------------------------------------------------------------------------------
+
+    def _start_waiting(self) -> None:
+        while self._waiting and len(self._running) < self._max_running:
+            key, call = self._waiting.popitem(last=False)
+            call.thread = threading.Thread(
+                target=self._work, args=(call,), name=f"authorizer-{call.context.function_name}", daemon=True
+            )
+            self._running[key] = call
+            try:
+                call.thread.start()
+            except RuntimeError as error:  # the system gives no more threads
+                call.thread = None
+                self._ended(call, Answer("failed", call.elapsed_seconds, explanation=f"no thread for it: {error}"))
+
+    def _time_out(self, call: AuthorizerCall) -> None:
+        limit = f"{self._timeout_seconds:g} s"
+        if self._waiting.pop(id(call), None) is not None:
+            why = (
+                f"no answer within {limit}: it waited behind {counted(len(self._running), 'other call')}"
+                " of the same function"
+            )
+        else:
+            del self._running[id(call)]
+            self._abandoned[id(call)] = call
+            call.ask_to_end()
+            why = f"the function did not return within {limit}; the service waits no longer either"
+        self._finish(call, Answer("timed_out", call.elapsed_seconds, explanation=why))
+        self._start_waiting()
+
+    def _ended(self, call: AuthorizerCall, answer: Answer) -> None:
+        if self._abandoned.pop(id(call), None) is not None:
+            log.warning(
+                "authorizer function %s ended after %.1f s; its result came too late and is ignored",
+                call.context.function_name,
+                call.elapsed_seconds,
+            )
+            return
+        self._running.pop(id(call), None)
+        self._finish(call, answer)
+        self._start_waiting()
+
+    def _finish(self, call: AuthorizerCall, answer: Answer) -> None:
+        if call.timer is not None:
+            call.timer.cancel()
+        done, call.done = call.done, None
+        if done is not None:
+            done(answer)
+
+    # -- on a worker's thread ----------------------------------------------------------------------------------------
+
+    def _work(self, call: AuthorizerCall) -> None:
+        try:
+            answer = self._answer(call)
+        except BaseException:  # noqa: BLE001  # the request to end may arrive a moment after the function returned
+            answer = Answer("failed", call.elapsed_seconds, explanation="the function was ended")
+        with contextlib.suppress(RuntimeError):  # the endpoint stopped meanwhile: nobody waits
+            self._loop.call_soon_threadsafe(self._ended, call, answer)
+
+    def _answer(self, call: AuthorizerCall) -> Answer:
+        def failed(outcome: Outcome, explanation: str) -> Answer:
+            return Answer(outcome, call.elapsed_seconds, explanation=explanation)
+
+        try:
+            function = self._source.get(timeout=self._timeout_seconds - call.elapsed_seconds)
+        except FunctionUnavailable as error:
+            self._print(error.details, call)
+            return failed("failed", str(error))
+        try:
+            result = call.run(function)
+        except BaseException as error:  # noqa: BLE001  # also SystemExit: Lambda calls it an error too
+            if not call.told_to_end:  # else the error is ours, and nobody waits for the answer
+                self._print("".join(traceback.format_exception(error)), call)
+            reason = traceback.format_exception_only(error)[-1].strip()
+            return failed("failed", f"the function raised {self._scrub(reason, call.event)}")
+        if isinstance(result, Coroutine):
+            result.close()  # one that is never awaited would complain later
+            return failed("invalid", "the function is an `async def`: Lambda calls plain functions only")
+        try:
+            return Answer("answered", call.elapsed_seconds, json.loads(json.dumps(result, allow_nan=False)))
+        except (TypeError, ValueError, RecursionError) as error:
+            return failed("invalid", f"what the function returned is not JSON: {error}")
+
+    def _print(self, details: str, call: AuthorizerCall) -> None:
+        if details:
+            with contextlib.suppress(OSError, ValueError):  # stderr is closed
+                print(self._scrub(details, call.event), file=sys.stderr, end="", flush=True)  # noqa: T201
+
+    def _warm_up(self) -> None:
+        try:
+            self._source.get(timeout=self._timeout_seconds)
+        except FunctionUnavailable as error:
+            log.error("%s\n%s", error, error.details)

@@ -1,0 +1,232 @@
+"""What the command serves: a TOML file, overridden by flags, as one checked value.
+
+::
+
+    local.toml ──read──> tables ──┐
+                                  ├──merge──> LocalConfig (paths resolved, authorizers made)
+    flags ────────────────────────┘
+
+The file can say all that the flags can, with underscores. Its paths are relative to itself, those of flags to the
+working directory. A key that is not known is refused with the nearest one that is: a typing mistake must never leave a
+default in force.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .._suggest import unknown
+from .._validation import refuse
+from ..errors import ConfigurationError
+from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name, split_function
+
+LogFormat: TypeAlias = Literal["text", "json"]
+
+DEFAULT_PORT = 8_443
+"""The command's port; 443 needs root."""
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class EndpointTable(BaseModel):
+    """`[endpoint]`, and the flags: each key is a flag with underscores, `hostnames` is `--hostname` repeated.
+
+    `refused_subscribe_311` is no flag: see `LocalEndpoint`.
+    """
+
+    model_config = _STRICT
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
+    hostnames: list[str] = Field(default=["localhost"], min_length=1)
+    cert_dir: str | None = None
+    default_authorizer: str | None = None
+    region: str | None = None
+    account: str | None = None
+    ready_file: str | None = None
+    refused_subscribe_311: Literal["hang_up", "suback"] = "hang_up"
+    log_format: LogFormat = "text"
+    show_secrets: bool = False
+
+
+class AuthorizerTable(BaseModel):
+    """`[authorizers.NAME]`; `public_keys` are PEM files."""
+
+    model_config = _STRICT
+
+    function: str
+    signing_disabled: bool = False
+    token_key_name: str | None = None
+    public_keys: list[str] = []
+    status: Status = "ACTIVE"
+    enable_caching_for_http: bool = False
+
+
+TableT = TypeVar("TableT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """All that `iot-customauth local` needs to know. Paths are absolute or relative to the working directory."""
+
+    host: str
+    port: int
+    hostnames: tuple[str, ...]
+    cert_dir: Path | None
+    default_authorizer: str | None
+    region: str | None
+    account: str | None
+    ready_file: Path | None
+    refused_subscribe_311: Literal["hang_up", "suback"]
+    log_format: LogFormat
+    show_secrets: bool
+    authorizers: Mapping[str, LocalAuthorizer] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What was given on the command line; `None` and empty mean that it was not."""
+
+    host: str | None = None
+    port: int | None = None
+    hostnames: Sequence[str] = ()
+    cert_dir: Path | None = None
+    default_authorizer: str | None = None
+    region: str | None = None
+    account: str | None = None
+    ready_file: Path | None = None
+    log_format: str | None = None
+    show_secrets: bool = False
+    authorizers: Sequence[str] = ()
+    """Each `NAME=FILE.py` or `NAME=FILE.py:function`."""
+
+
+def configure(file: Path | None, flags: Flags) -> LocalConfig:
+    """Read the file, if there is one, let the flags override it, and check the whole.
+
+    Raises `ConfigurationError`: one sentence that names the file, the table and the key.
+    """
+    document = {} if file is None else _read(file)
+    where = "" if file is None else f"{file}, "
+    directory = Path() if file is None else file.parent
+    table = dict(_table(document, "endpoint", where))
+    for name in ("cert_dir", "ready_file"):
+        if isinstance(table.get(name), str):
+            table[name] = str(directory / table[name])
+    _check(EndpointTable, table, f"{where}[endpoint]")  # before the flags: a mistake in the file is the file's
+    merged = _check(EndpointTable, table | _given(flags), "command line")
+
+    authorizers: dict[str, LocalAuthorizer] = {}
+    for name, entry in _table(document, "authorizers", where).items():
+        authorizers[name] = _authorizer(name, entry, directory, f"{where}[authorizers.{name}]")
+    for text in flags.authorizers:
+        name, function = split_authorizer_flag(text)
+        table = {"function": function, "signing_disabled": True}
+        authorizers[name] = _authorizer(name, table, Path(), f"--authorizer {name}")
+    return LocalConfig(
+        host=merged.host,
+        port=merged.port,
+        hostnames=tuple(merged.hostnames),
+        cert_dir=None if merged.cert_dir is None else Path(merged.cert_dir),
+        default_authorizer=merged.default_authorizer,
+        region=merged.region,
+        account=merged.account,
+        ready_file=None if merged.ready_file is None else Path(merged.ready_file),
+        refused_subscribe_311=merged.refused_subscribe_311,
+        log_format=merged.log_format,
+        show_secrets=merged.show_secrets,
+        authorizers=as_authorizers(authorizers, default=merged.default_authorizer),
+    )
+
+
+def split_authorizer_flag(text: str) -> tuple[str, str]:
+    """Split `NAME=FILE.py[:function]`. Both may hold `=`: the first split that leads to a file counts.
+
+    Raises `ConfigurationError` if there is no `=`, or the name is none that the service would take.
+    """
+    places = [index for index, character in enumerate(text) if character == "="]
+    if not places:
+        raise ConfigurationError(f"--authorizer {text!r}: write NAME=FILE.py or NAME=FILE.py:function")
+    best = next((place for place in places if _is_file(text[place + 1 :])), places[0])
+    name = text[:best]
+    check_authorizer_name(name)
+    return name, text[best + 1 :]
+
+
+def _is_file(function: str) -> bool:
+    try:
+        return split_function(function)[0].is_file()
+    except ConfigurationError:
+        return False
+
+
+def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalAuthorizer:
+    if not isinstance(entry, dict):
+        raise ConfigurationError(f"{where} is not a table")
+    table = _check(AuthorizerTable, entry, where)
+    try:
+        check_authorizer_name(name)
+        path, function_name = split_function(table.function)
+        path = directory / path
+        if not path.is_file():
+            raise ConfigurationError(f"there is no file {path}")
+        return LocalAuthorizer(
+            f"{path}:{function_name}",
+            signing_disabled=table.signing_disabled,
+            token_key_name=table.token_key_name,
+            public_keys=tuple(directory / key for key in table.public_keys),
+            status=table.status,
+            enable_caching_for_http=table.enable_caching_for_http,
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error.message}") from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file} is not UTF-8, as TOML must be") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{file} is not TOML: {error}") from None
+    for name in document:
+        if name not in ("endpoint", "authorizers"):
+            raise ConfigurationError(f"{file}: {unknown('table', name, ('endpoint', 'authorizers'))}")
+    return document
+
+
+def _table(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{where}`{name}` must be a table: write [{name}]")
+    return table
+
+
+def _given(flags: Flags) -> dict[str, object]:
+    given: dict[str, object] = {}
+    for each in fields(flags):
+        value = getattr(flags, each.name)
+        if each.name == "authorizers" or value is None or value is False or value == ():
+            continue
+        if isinstance(value, Path):
+            value = str(value)
+        given[each.name] = list(value) if each.name == "hostnames" else value
+    return given
+
+
+def _check(model: type[TableT], table: Mapping[str, Any], where: str) -> TableT:
+    for name in table:
+        if name not in model.model_fields:
+            raise ConfigurationError(f"{where}: {unknown('key', name, model.model_fields)}")
+    try:
+        return model(**table)
+    except ValidationError as error:
+        raise ConfigurationError(f"{where}: {refuse(error, code='configuration').message}") from None

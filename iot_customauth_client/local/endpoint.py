@@ -1,0 +1,327 @@
+"""`LocalEndpoint`: the local endpoint as an object, in a thread of its own.
+
+It stands for the service's port 443: devices connect to it with TLS, SNI and ALPN `mqtt`, it calls their authorizer,
+enforces the policy, and carries their messages. The same class drives the command line and the tests.
+
+The thread owns an event loop and a `Server`; every method here may be called from any thread and hands its work over.
+`stop` leaves no thread, socket, task or temporary file behind, within a bounded time; only a function of the user's
+that never returns can outlive it, on a daemon thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack, get_args, overload
+
+from .._suggest import unknown
+from ..errors import ConfigurationError
+from .authorizers import AuthorizerFunction, LocalAuthorizer, as_authorizers
+from .certificates import Certificates
+from .codec import Properties, Property, PropertyValue
+from .dialogue import RefusedSubscribe311
+from .doors import Door, ServedNames
+from .endpoint_thread import EndpointThread
+from .event_log import EventLog, EventT
+from .events import Event, Listening, Stopped
+from .listening_socket import listen
+from .place import Place
+from .server import Server
+
+if TYPE_CHECKING:
+    from ..settings import ConnectionSettings, SettingsDict
+
+
+class LocalEndpoint:
+    """A local endpoint; a context manager that starts and stops it.
+
+    Args:
+        authorizers: by name. A bare callable `function(event, context)` means signing disabled.
+        default_authorizer: the one that is asked when a device names none.
+        host: address to listen on; a name is looked up and its first address taken.
+        port: 0 for any free one, see `port`.
+        hostnames: the names that are served: what a client may connect by, and sends as SNI. The certificate is for
+            these. `*.` as first label stands for any one label.
+        cert_dir: where `ca.pem` is kept and found again; a temporary directory otherwise.
+        region, account: part of the ARNs that policies are asked about. By default the region of the first host name
+            that looks like AWS's; where nothing tells it, policies for any region and account fit.
+        refused_subscribe_311: what an MQTT 3.1.1 client gets for a SUBSCRIBE that its policy denies: the service hangs
+            up (`"hang_up"`); `"suback"` answers with failure codes instead, which some clients need for their tests.
+        show_secrets: put user names, passwords and tokens into the events as they are.
+
+    Raises:
+        ConfigurationError: (also a ValueError) something given cannot work.
+        OSError: on `start`, when the address cannot be listened on.
+        CertificateError: (also a ValueError) on `start`, when `cert_dir` cannot be used.
+
+    Source of what it does: docs/local-endpoint.md.
+    """
+
+    def __init__(
+        self,
+        authorizers: Mapping[str, LocalAuthorizer | AuthorizerFunction],
+        *,
+        default_authorizer: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        hostnames: Sequence[str] = ("localhost",),
+        cert_dir: str | os.PathLike[str] | None = None,
+        region: str | None = None,
+        account: str | None = None,
+        refused_subscribe_311: RefusedSubscribe311 = "hang_up",
+        show_secrets: bool = False,
+    ) -> None:
+        self._authorizers = as_authorizers(authorizers, default=default_authorizer)
+        self._default_authorizer = default_authorizer
+        self._address = (host, port)
+        self._hostnames = tuple(hostnames)
+        try:
+            self._served = ServedNames(self._hostnames)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+        self._cert_dir = None if cert_dir is None else Path(cert_dir)
+        self._place = Place.find(region, account, self._hostnames)
+        if refused_subscribe_311 not in get_args(RefusedSubscribe311):
+            raise ConfigurationError(
+                unknown("refused_subscribe_311", refused_subscribe_311, get_args(RefusedSubscribe311))
+            )
+        self._refused_subscribe_311: RefusedSubscribe311 = refused_subscribe_311
+        self._show_secrets = show_secrets
+        self._events = EventLog()
+        self._running: EndpointThread | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        running = self._running
+        where = f"{running.host}:{running.port}" if running else "stopped"
+        return f"LocalEndpoint({where}, authorizers={list(self._authorizers)})"
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Listen; returns when connections are accepted. Nothing happens if it runs already."""
+        with self._lock:
+            if self._running is None:
+                self._running = self._start()
+        return self
+
+    def stop(self) -> None:
+        """Disconnect all clients and end, within about five seconds. Nothing happens if it does not run."""
+        with self._lock:
+            running, self._running = self._running, None
+            if running is not None:
+                running.stop()
+                self._events.append(Stopped())
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- what is known about it ----------------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> str:
+        """The address it listens on. Needs a running endpoint, as `port` and `ca_file`."""
+        return self._needs_running().host
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, which stands for the service's 443."""
+        return self._needs_running().port
+
+    @property
+    def ca_file(self) -> Path:
+        """The PEM file that clients have to trust."""
+        return self._needs_running().certificates.ca_file
+
+    @property
+    def events(self) -> EventLog:
+        """Everything that happened, since the object was made."""
+        return self._events
+
+    @property
+    def place(self) -> Place:
+        """The region and account it stands for."""
+        return self._place
+
+    @property
+    def authorizers(self) -> Mapping[str, LocalAuthorizer]:
+        """The authorizers by name."""
+        return self._authorizers
+
+    @property
+    def stuck_calls(self) -> int:
+        """Calls of authorizer functions that were given up after 5 s and still run."""
+        return 0 if self._running is None else self._running.server.stuck_calls
+
+    def settings(self, client_id: str, **overrides: Unpack[SettingsDict]) -> ConnectionSettings:
+        """Return settings to connect with: the first host name, port and `ca_file` of this endpoint.
+
+        `overrides` are further fields of `ConnectionSettings`, or other values for the port and the file.
+        """
+        from ..settings import ConnectionSettings
+
+        hostname = next((name for name in self._hostnames if not name.startswith("*")), self._hostnames[0])
+        given: SettingsDict = {"port": self.port, "ca_file": self.ca_file}
+        return ConnectionSettings(endpoint=hostname, client_id=client_id, **(given | overrides))
+
+    @overload
+    def wait_for(
+        self, kind: str, /, *, timeout: float | None, after: Event | int | None = None, **fields: object
+    ) -> Event: ...
+    @overload
+    def wait_for(
+        self, kind: type[EventT], /, *, timeout: float | None, after: Event | int | None = None, **fields: object
+    ) -> EventT: ...
+    def wait_for(
+        self,
+        kind: str | type[Event],
+        /,
+        *,
+        timeout: float | None,
+        after: Event | int | None = None,
+        **fields: object,
+    ) -> Event:
+        """Wait for an event: see `EventLog.wait_for`."""
+        return self._events.wait_for(kind, timeout=timeout, after=after, **fields)
+
+    @overload
+    async def wait_for_async(
+        self,
+        kind: str,
+        /,
+        *,
+        timeout: float | None,  # noqa: ASYNC109
+        after: Event | int | None = None,
+        **fields: object,
+    ) -> Event: ...
+    @overload
+    async def wait_for_async(
+        self,
+        kind: type[EventT],
+        /,
+        *,
+        timeout: float | None,  # noqa: ASYNC109
+        after: Event | int | None = None,
+        **fields: object,
+    ) -> EventT: ...
+    async def wait_for_async(
+        self,
+        kind: str | type[Event],
+        /,
+        *,
+        timeout: float | None,  # noqa: ASYNC109
+        after: Event | int | None = None,
+        **fields: object,
+    ) -> Event:
+        """Wait for an event without blocking the event loop: see `EventLog.wait_for`."""
+        return await self._events.wait_for_async(kind, timeout=timeout, after=after, **fields)
+
+    # -- what it can be told to do -------------------------------------------------------------------------------------
+
+    def disconnect(self, client_id: str, reason: str = "API_INITIATED_DISCONNECT") -> bool:
+        """End a client's connection, as an operator can; its will is published. Returns whether it was connected.
+
+        `reason` is one of AWS's words (`disconnectReason` of the lifecycle events); another is a ValueError.
+        """
+        running = self._needs_running()
+        server = running.server
+
+        def kick() -> bool:
+            effects = server.broker.disconnect(client_id, reason, now=server.loop.time())
+            server.perform(effects)
+            server.flush()
+            return bool(effects)
+
+        return running.call(kick)
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes | str = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        content_type: str | None = None,
+        response_topic: str | None = None,
+        correlation_data: bytes | None = None,
+        user_properties: Sequence[tuple[str, str]] = (),
+        expiry_seconds: int | None = None,
+    ) -> None:
+        """Publish as the cloud would; receivers still need `iot:Receive`. Text goes out as UTF-8.
+
+        Raises `InvalidTopic` or `PayloadTooLarge` for what the service would not take, ValueError for a QoS above 1.
+        """
+        running = self._needs_running()
+        server = running.server
+        properties = _properties(content_type, response_topic, correlation_data, user_properties, expiry_seconds)
+        data = payload.encode() if isinstance(payload, str) else payload
+
+        def publish() -> None:
+            now = server.loop.time()
+            server.perform(server.broker.publish(topic, data, qos=qos, retain=retain, properties=properties, now=now))
+            server.flush()
+
+        running.call(publish)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _needs_running(self) -> EndpointThread:
+        if self._running is None:
+            raise RuntimeError("the local endpoint does not run: use it inside `with`, or call start()")
+        return self._running
+
+    def _start(self) -> EndpointThread:
+        certificates = Certificates.open(self._cert_dir, self._hostnames)
+        try:
+            listening = listen(*self._address)
+            try:
+                running = EndpointThread(certificates, listening, self._make_server)
+            except BaseException:
+                listening.close()
+                raise
+        except BaseException:
+            certificates.close()
+            raise
+        self._events.append(
+            Listening(running.host, running.port, self._hostnames, str(certificates.ca_file), tuple(self._authorizers))
+        )
+        return running
+
+    def _make_server(self, loop: asyncio.AbstractEventLoop, certificates: Certificates) -> Server:
+        return Server(
+            loop,
+            event_log=self._events,
+            served=self._served,
+            contexts={door: certificates.server_context(door.alpn) for door in Door},
+            authorizers=self._authorizers,
+            default_authorizer=self._default_authorizer,
+            place=self._place,
+            refused_subscribe_311=self._refused_subscribe_311,
+            show_secrets=self._show_secrets,
+        )
+
+
+def _properties(
+    content_type: str | None,
+    response_topic: str | None,
+    correlation_data: bytes | None,
+    user_properties: Sequence[tuple[str, str]],
+    expiry_seconds: int | None,
+) -> Properties:
+    given: dict[Property, PropertyValue | None] = {
+        Property.MESSAGE_EXPIRY_INTERVAL: expiry_seconds,
+        Property.CONTENT_TYPE: content_type,
+        Property.RESPONSE_TOPIC: response_topic,
+        Property.CORRELATION_DATA: correlation_data,
+        Property.USER_PROPERTY: tuple(user_properties) or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}

@@ -1,0 +1,97 @@
+"""The thread of a running local endpoint: its event loop, how work is handed to it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from .certificates import Certificates
+from .server import CLOSE_SECONDS, Server
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = CLOSE_SECONDS + 4.0
+"""`stop` returns within this, whatever happens."""
+_LAST_CALLS_SECONDS = 0.5
+_CALL_SECONDS = 10.0
+
+ResultT = TypeVar("ResultT")
+
+
+class EndpointThread:
+    """A started endpoint.
+
+    Made with the socket it is to listen on, bound, and a function that makes its server on the thread's loop; what that
+    raises is raised here. Attributes: `host` and `port` it listens on, `certificates`, `server`.
+    """
+
+    def __init__(
+        self,
+        certificates: Certificates,
+        listening: socket.socket,
+        make_server: Callable[[asyncio.AbstractEventLoop, Certificates], Server],
+    ) -> None:
+        self.certificates = certificates
+        address: tuple[str, int] = listening.getsockname()[:2]
+        self.host, self.port = address
+        started: concurrent.futures.Future[tuple[Server, asyncio.Event]] = concurrent.futures.Future()
+        self._left: list[threading.Thread] = []
+        self._thread = threading.Thread(
+            target=self._run, args=(listening, make_server, started), name="iot-customauth-local", daemon=True
+        )
+        self._thread.start()
+        self.server, self._stopping = started.result()
+
+    def _run(
+        self,
+        listening: socket.socket,
+        make_server: Callable[[asyncio.AbstractEventLoop, Certificates], Server],
+        started: concurrent.futures.Future[tuple[Server, asyncio.Event]],
+    ) -> None:
+        async def serve() -> None:
+            stopping = asyncio.Event()
+            try:
+                server = make_server(asyncio.get_running_loop(), self.certificates)
+                await server.start(listening)
+            except BaseException as error:  # noqa: BLE001  # it belongs to whoever called start()
+                started.set_exception(error)
+                return
+            started.set_result((server, stopping))
+            await stopping.wait()
+            self._left = await server.close()
+
+        asyncio.run(serve())
+
+    def call(self, function: Callable[[], ResultT]) -> ResultT:
+        """Run a function on the loop's thread and return its result."""
+        if threading.current_thread() is self._thread:
+            return function()
+        future: concurrent.futures.Future[ResultT] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001  # it belongs to the caller
+                future.set_exception(error)
+
+        self.server.loop.call_soon_threadsafe(run)
+        return future.result(_CALL_SECONDS)
+
+    def stop(self) -> None:
+        """End the thread, then wait a moment for the authorizers' last calls."""
+        with contextlib.suppress(RuntimeError):  # its loop is closed already
+            self.server.loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            log.error("the local endpoint's thread did not end within %.0f s", STOP_SECONDS)
+        deadline = time.monotonic() + _LAST_CALLS_SECONDS
+        for thread in self._left:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self.certificates.close()

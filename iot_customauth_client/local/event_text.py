@@ -1,0 +1,112 @@
+"""Events for people and for programs: one line of text, or one JSON object, for each.
+
+What an event holds is fit to be shown: its maker has hidden the secrets, and payloads appear as sizes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from .events import Event
+
+_Fields = Mapping[str, object]
+
+_SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
+    "listening": lambda e: (
+        f"listening on {e['host']}:{e['port']} for {_list(e['hostnames'])}; authorizers: {_list(e['authorizers'])}"
+    ),
+    "opened": lambda e: f"opened from {e['peer']}",
+    "proxied": lambda e: f"HTTP CONNECT to {e['target']}",
+    "handshake": lambda e: f"TLS {e['tls_version']}, SNI {e['server_name']}, ALPN {e['alpn'] or 'none'}",
+    "turned_away": lambda e: f"turned away ({e['cause']}): {e['explanation']}",
+    "connect_received": lambda e: (
+        f"CONNECT {e['protocol']} client id {_quote(e['client_id'])}, user name {_or_none(e['username'])},"
+        f" authorizer {_or_none(e['authorizer'])}, keep alive {e['keep_alive_seconds']} s"
+    ),
+    "authorizer_called": lambda e: f"authorizer {e['authorizer']} called with {_compact(e['event'])}",
+    "authorizer_answered": lambda e: (
+        f"authorizer {e['authorizer']} {_words(e['outcome'])} after {_seconds(e['elapsed_seconds'])} s"
+        f"{_tail(e['explanation'])}"
+    ),
+    "connected": lambda e: (
+        f"connected {e['protocol']} client id {_quote(e['client_id'])}, principal {e['principal_id']},"
+        f" keep alive {e['keep_alive_seconds']} s"
+    ),
+    "refused": lambda e: f"CONNECT refused ({e['cause']}, {_code(e['reason_code'])}): {e['explanation']}",
+    "decided": lambda e: (
+        f"{'allowed' if e['allowed'] else 'DENIED'} {e['action']} on {e['resource']}: {e['explanation']}"
+    ),
+    "subscribed": lambda e: f"SUBSCRIBE {_list(e['topic_filters'])} -> {_list(e['reason_codes'])}",
+    "unsubscribed": lambda e: f"UNSUBSCRIBE {_list(e['topic_filters'])}",
+    "published": lambda e: f"PUBLISH to {_quote(e['topic'])}, {_message(e)}",
+    "delivered": lambda e: f"delivered from {_quote(e['topic'])}, {_message(e)}",
+    "acknowledged": lambda e: f"PUBACK for packet {e['packet_id']}",
+    "disconnected": lambda e: f"disconnected ({e['reason']}): {e['explanation']}",
+    "closed": lambda _: "closed",
+    "stopped": lambda _: "stopped",
+}
+
+
+def event_line(event: Event) -> str:
+    """Return one line: the time, the connection and its client id, and what happened. No line break at its end."""
+    told = event.fields()
+    sentence = _SENTENCES.get(event.kind)
+    text = sentence(told) if sentence else _compact(told)
+    at = f"{event.at.astimezone():%H:%M:%S.%f}"[:12] + "  " if event.at else ""
+    connection = told.get("connection")
+    who = f"#{connection}" if connection is not None else "-"
+    client_id = told.get("client_id")
+    if client_id and event.kind not in {"connected", "connect_received"}:
+        who += f" {client_id}"
+    return f"{at}{who}  {text}".translate(_CONTROLS)
+
+
+def event_json(event: Event) -> str:
+    """Return the event as one JSON object on one line, with the names of its fields (docs/local-endpoint.md)."""
+    return json.dumps(event.fields(), ensure_ascii=False, default=str)
+
+
+# A client chooses its id and its topics: no text of it may move the cursor of a terminal or begin another line.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
+def _message(told: _Fields) -> str:
+    text = f"{told['payload_bytes']} bytes, QoS {told['qos']}"
+    if told["retain"]:
+        text += ", retained"
+    if told.get("duplicate"):
+        text += ", duplicate"
+    return text
+
+
+def _code(reason_code: object) -> str:
+    return "hung up" if reason_code is None else f"CONNACK {reason_code}"
+
+
+def _list(values: object) -> str:
+    return ", ".join(map(str, values)) or "none" if isinstance(values, list) else str(values)
+
+
+def _quote(value: object) -> str:
+    return f"`{value}`"
+
+
+def _or_none(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _words(slug: object) -> str:
+    return str(slug).replace("_", " ")
+
+
+def _seconds(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _tail(explanation: object) -> str:
+    return f": {explanation}" if explanation else ""
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

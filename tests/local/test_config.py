@@ -1,0 +1,154 @@
+"""local.toml and the flags: what they say, which one counts, and how a mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from iot_customauth_client.errors import ConfigurationError
+from iot_customauth_client.local.config import Flags, configure, split_authorizer_flag
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "local.toml"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "authorizer.py").write_text("")
+    return tmp_path
+
+
+def write(directory: Path, text: str) -> Path:
+    file = directory / "local.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_example_is_valid() -> None:
+    config = configure(EXAMPLE, Flags())
+    assert config.port == 8443
+    assert list(config.authorizers) == ["custom_auth_mqtt_2021_08_21"]
+    assert config.hostnames == ("localhost", "xxxxxxxxxxxx-ats.iot.ap-northeast-1.amazonaws.com")
+
+
+def test_without_a_file_and_flags_the_defaults_are_documented_ones() -> None:
+    config = configure(None, Flags())
+    assert (config.host, config.port, config.hostnames) == ("127.0.0.1", 8443, ("localhost",))
+    assert (config.cert_dir, config.default_authorizer, config.region, config.account) == (None, None, None, None)
+    assert (config.log_format, config.show_secrets, dict(config.authorizers)) == ("text", False, {})
+
+
+def test_the_file_can_say_all_and_its_paths_are_relative_to_it(directory: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    (directory / "key.pem").write_bytes(
+        key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    config = configure(
+        write(
+            directory,
+            """
+            [endpoint]
+            host = "0.0.0.0"
+            port = 0
+            hostnames = ["a.example"]
+            cert_dir = "certificates"
+            default_authorizer = "signed"
+            region = "eu-central-1"
+            account = "000000000001"
+            ready_file = "ready.json"
+            refused_subscribe_311 = "suback"
+            log_format = "json"
+            show_secrets = true
+
+            [authorizers.signed]
+            function = "authorizer.py:handler"
+            token_key_name = "tok"
+            public_keys = ["key.pem"]
+            status = "INACTIVE"
+            enable_caching_for_http = true
+            """,
+        ),
+        Flags(),
+    )
+    assert (config.host, config.port, config.hostnames) == ("0.0.0.0", 0, ("a.example",))
+    assert (config.cert_dir, config.ready_file) == (directory / "certificates", directory / "ready.json")
+    assert (config.region, config.account) == ("eu-central-1", "000000000001")
+    assert (config.log_format, config.show_secrets, config.default_authorizer) == ("json", True, "signed")
+    assert config.refused_subscribe_311 == "suback"
+    authorizer = config.authorizers["signed"]
+    assert authorizer.function == f"{directory / 'authorizer.py'}:handler"
+    assert (authorizer.token_key_name, authorizer.status, len(authorizer.loaded_keys)) == ("tok", "INACTIVE", 1)
+    assert authorizer.enable_caching_for_http
+
+
+def test_flags_override_the_file_and_add_authorizers(directory: Path) -> None:
+    file = write(
+        directory,
+        """
+        [endpoint]
+        port = 1
+        hostnames = ["a.example"]
+        region = "eu-central-1"
+        [authorizers.one]
+        function = "authorizer.py"
+        signing_disabled = true
+        """,
+    )
+    flag = f"two={directory / 'authorizer.py'}"
+    config = configure(file, Flags(port=0, hostnames=("b.example", "localhost"), authorizers=(flag,)))
+    assert (config.port, config.hostnames, config.region) == (0, ("b.example", "localhost"), "eu-central-1")
+    assert list(config.authorizers) == ["one", "two"]
+    assert config.authorizers["two"].signing_disabled
+
+
+MISTAKES: list[tuple[str, str]] = [
+    ("[endpoint]\nprot = 1", r"local\.toml, \[endpoint\]: unknown key 'prot': did you mean 'port'\?"),
+    ("[endpoint]\nquotas = 'off'", "unknown key 'quotas'"),
+    ("[endpoint]\nport = '8443'", r"\[endpoint\]: port"),
+    ("[endpoint]\nport = 70000", r"\[endpoint\]: port"),
+    ("[endpoint]\nhostnames = []", "hostnames"),
+    ("[endpoint]\nlog_format = 'xml'", "'text' or 'json'"),
+    ("[endpoints]", "unknown table 'endpoints': did you mean 'endpoint'"),
+    ("endpoint = 3", r"write \[endpoint\]"),
+    ("[authorizers.a]\nfunction = 'authorizer.py'", r"\[authorizers\.a\]: .*signing_disabled"),
+    ("[authorizers.a]\nfunctoin = 'authorizer.py'", "did you mean 'function'"),
+    ("[authorizers.a]\nsigning_disabled = true", "function"),
+    ("[authorizers.a]\ncommand = ['node']\nfunction = 'authorizer.py'", "unknown key 'command'"),
+    ("[authorizers.a]\nfunction = 'nowhere.py'\nsigning_disabled = true", r"there is no file .*nowhere\.py"),
+    ("[authorizers.a]\nfunction = 'http://h/i'\nsigning_disabled = true", r"write FILE\.py"),
+    ("[authorizers.'a b']\nfunction = 'authorizer.py'\nsigning_disabled = true", "authorizer name 'a b'"),
+    ("[endpoint]\ndefault_authorizer = 'a'", "unknown default authorizer 'a'"),
+    ("[endpoint", "is not TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), MISTAKES, ids=[each[0].replace("\n", " ") for each in MISTAKES])
+def test_a_mistake_is_told_in_one_sentence(directory: Path, text: str, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        configure(write(directory, text), Flags())
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_is_not_there_is_told() -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot read nowhere\.toml: No such file"):
+        configure(Path("nowhere.toml"), Flags())
+
+
+def test_a_wrong_flag_is_told_as_a_flag() -> None:
+    with pytest.raises(ConfigurationError, match="command line: log_format"):
+        configure(None, Flags(log_format="xml"))
+    with pytest.raises(ConfigurationError, match=r"NAME=FILE\.py"):
+        configure(None, Flags(authorizers=("authorizer.py",)))
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        configure(None, Flags(authorizers=("a=nowhere.py",)))
+
+
+def test_names_and_files_may_both_hold_an_equals_sign(directory: Path) -> None:
+    (directory / "x=y").mkdir()
+    file = directory / "x=y" / "authorizer.py"
+    file.write_text("")
+    assert split_authorizer_flag(f"n=1={file}:f") == ("n=1", f"{file}:f")
+    assert split_authorizer_flag(f"n={file}") == ("n", str(file))
+    assert split_authorizer_flag("n=nowhere.py") == ("n", "nowhere.py")

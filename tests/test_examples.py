@@ -1,0 +1,93 @@
+"""The examples run as they are printed, against the local endpoint started from its own command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Served:
+    environment: dict[str, str]
+    ready: dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    work = tmp_path_factory.mktemp("served")
+    ready_file = work / "ready.json"
+    command = [
+        *(sys.executable, "-m", "iot_customauth_client.cli.main", "local", "--config", "examples/local.toml"),
+        *("--port", "0", "--cert-dir", str(work / "certificates"), "--ready-file", str(ready_file)),
+    ]
+    with (work / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not ready_file.exists():
+            assert process.poll() is None, (work / "log").read_text()
+            assert time.monotonic() < deadline, "the local endpoint did not start"
+            time.sleep(0.05)
+        ready = json.loads(ready_file.read_text())
+        environment = {
+            **os.environ,
+            "IOT_CUSTOMAUTH_ENDPOINT": "localhost",
+            "IOT_CUSTOMAUTH_PORT": str(ready["port"]),
+            "IOT_CUSTOMAUTH_CA_FILE": str(ready["ca_file"]),
+        }
+        yield Served(environment, ready)
+    finally:
+        process.terminate()
+        assert process.wait(timeout=15) == 0
+    assert not ready_file.exists()
+
+
+def run_pubsub(file: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "examples/pubsub.py", str(file)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+
+
+def test_pubsub_receives_its_three_messages(served: Served) -> None:
+    done = run_pubsub(Path("examples/device.toml"), served.environment)
+    assert done.returncode == 0, done.stderr
+    received = [line for line in done.stdout.splitlines() if line.startswith("received")]
+    assert received == [f"received on my-topic: {{'counter': {counter}}}" for counter in range(3)]
+    assert done.stderr == ""
+
+
+def test_pubsub_reaches_the_real_endpoint_name_through_the_port_as_its_proxy(served: Served) -> None:
+    environment = {name: value for name, value in served.environment.items() if name != "IOT_CUSTOMAUTH_ENDPOINT"}
+    environment["IOT_CUSTOMAUTH_PORT"] = "443"
+    environment["IOT_CUSTOMAUTH_HTTP_PROXY"] = f"http://127.0.0.1:{served.ready['port']}"
+    done = run_pubsub(Path("examples/device.toml"), environment)
+    assert done.returncode == 0, done.stderr
+    assert "connected to xxxxxxxxxxxx-ats.iot.ap-northeast-1.amazonaws.com:443" in done.stdout
+
+
+def test_pubsub_with_a_wrong_password_ends_with_the_reason_and_shows_no_secret(served: Served, tmp_path: Path) -> None:
+    text = (ROOT / "examples/device.toml").read_text().replace("pass01", "wrong-secret-01")
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    done = run_pubsub(file, served.environment)
+    assert done.returncode == 1
+    assert "the endpoint refused the connection: reason code 135, not authorized" in done.stderr
+    assert "wrong user name, password or token" in done.stderr
+    assert "wrong-secret-01" not in done.stdout + done.stderr
+    assert "user01" not in done.stdout + done.stderr
