@@ -68,6 +68,19 @@ class ConnectionBuilder:
         self._settings = settings
         self._client_id = settings.client_id
         self._fields = write_connect(credentials.reveal())
+        self._check_password()
+
+    def _check_password(self) -> None:
+        fields = self._fields
+        if self._settings.protocol != "mqtt311" or fields.password is None:
+            return
+        if fields.username is None or not fields.password:
+            raise ConfigurationError(
+                "awscrt's MQTT 3.1.1 client drops a password without a user name, and an empty password",
+                code="password_would_be_dropped",
+                phase="configuration",
+                what_to_do='use protocol="mqtt5", or give both a user name and a password',
+            )
 
     @property
     def carried(self) -> ConnectFields:

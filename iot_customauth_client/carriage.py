@@ -41,7 +41,6 @@ from .limits import MAX_PASSWORD_BYTES, MAX_USERNAME_BYTES, RESERVED_PARAMETERS
 
 NAME_PARAMETER, SIGNATURE_PARAMETER = RESERVED_PARAMETERS
 
-_SDK_PARAMETERS = frozenset({"SDK", "Platform", "Metadata", "Version"})
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
@@ -138,8 +137,8 @@ def write_connect(raw: RawCredentials) -> ConnectFields:
     """
     query = write_query(query_parameters(raw))
     username: str | None = f"{raw.username}?{query}" if query else raw.username
-    if not username and raw.password is None:
-        username = None  # MQTT 3.1.1 wants a user name, be it empty, wherever there is a password
+    if not username:
+        username = None  # awscrt sends none for an empty one, whatever it is given
     _check_size("MQTT user name", len((username or "").encode()), MAX_USERNAME_BYTES, "token or parameters")
     _check_size("password", len(raw.password or b""), MAX_PASSWORD_BYTES, "password")
     return ConnectFields(username, raw.password)
@@ -217,7 +216,7 @@ def shown_name(name: str, value: str) -> str:
 
 
 def _redact_part(name: str, sign: str, value: str) -> str:
-    if name == NAME_PARAMETER or name in _SDK_PARAMETERS:
+    if name == NAME_PARAMETER:
         return f"{name}{sign}{value}"
     shown = shown_name(name, value)
     return f"{shown}={redact_text(value)}" if shown == name else redact_text(f"{name}{sign}{value}")

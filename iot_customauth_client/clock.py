@@ -21,21 +21,30 @@ from typing import Protocol, TypeAlias
 
 Callback: TypeAlias = Callable[[], None]
 
+_MANY_CANCELLED = 64
+
 _log = logging.getLogger("iot_customauth_client.clock")
 
 
 class Timer:
     """A call that is due later. `cancel()` may come from any thread, and more than once."""
 
-    __slots__ = ("_callback", "when")
+    __slots__ = ("_callback", "_on_cancel", "when")
 
     def __init__(self, when: float, callback: Callback) -> None:
         self.when = when
         self._callback: Callback | None = callback
+        self._on_cancel: Callback | None = None
 
     def cancel(self) -> None:
         """Do not call; without effect if the call was made already."""
-        self._callback = None
+        was_due, self._callback = self._callback, None
+        if was_due is not None and self._on_cancel is not None:
+            self._on_cancel()
+
+    def notify_cancel(self, call: Callback) -> None:
+        """Have `call` called when this is cancelled before its time."""
+        self._on_cancel = call
 
     @property
     def cancelled(self) -> bool:
@@ -70,14 +79,23 @@ class Clock(Protocol):
 
 
 class _Agenda:
-    """Timers in the order in which they are due; cancelled ones are dropped on the way."""
+    """Timers in the order in which they are due; cancelled ones go when they come up, or when they are half."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
+        self._cancelled = 0
 
     def add(self, timer: Timer) -> None:
+        if self._cancelled > _MANY_CANCELLED and self._cancelled * 2 > len(self._heap):
+            self._cancelled = 0
+            self._heap = [each for each in self._heap if not each[2].cancelled]
+            heapq.heapify(self._heap)
+        timer.notify_cancel(self._note_cancelled)
         heapq.heappush(self._heap, (timer.when, next(self._numbers), timer))
+
+    def _note_cancelled(self) -> None:
+        self._cancelled += 1  # from any thread, without the lock: a rough count is enough
 
     def due(self, now: float) -> Timer | None:
         """Take out the first timer that is due, or `None`."""
@@ -124,7 +142,8 @@ class SystemClock:
                 timer = self._agenda.due(time.monotonic())
                 if timer is None:
                     following = self._agenda.next_time()
-                    self._changed.wait(None if following is None else max(0.0, following - time.monotonic()))
+                    left = None if following is None else max(0.0, following - time.monotonic())
+                    self._changed.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
                     continue
             timer.fire()
 
@@ -173,7 +192,7 @@ class ManualClock:
         while True:
             with self._lock:
                 timer = self._agenda.due(target)
-                self._move_to(target if timer is None else max(timer.when, self._monotonic))
+                self._move_to(max(target if timer is None else timer.when, self._monotonic))
             if timer is None:
                 return
             timer.fire()

@@ -30,6 +30,7 @@ from .topics import check_topic_filter
 from .workers import Serial, Workers
 
 _LAST_MOMENT_SECONDS: Final = 0.2
+_NO_LIMIT_SECONDS: Final = 365 * 86_400.0
 
 
 def connect(
@@ -99,9 +100,14 @@ class Connection:
         self._session.start(self)
         if timeout == 0:
             return
-        if not self._wait_for(lambda: self._state in (State.CONNECTED, State.CLOSED), timeout):
-            self._session.give_up(timeout or 0.0)
-            self._wait_for(lambda: self._state in (State.CONNECTED, State.CLOSED), None)
+        try:
+            if not self._wait_for(lambda: self._state in (State.CONNECTED, State.CLOSED), timeout):
+                self._session.give_up(timeout or 0.0)
+                self._wait_for(lambda: self._state in (State.CONNECTED, State.CLOSED), None)
+        except BaseException:  # Ctrl+C, or what a signal handler raised: nobody will have the connection to close it
+            self.begin_close()
+            self.finish_close(_LAST_MOMENT_SECONDS)
+            raise
         if self._state is State.CLOSED:
             error = self._session.error
             raise error if error is not None else self.closed_error("closed while connecting")
@@ -124,6 +130,7 @@ class Connection:
     @property
     def native(self) -> Any:
         """The live `awscrt.mqtt5.Client` or `awscrt.mqtt.Connection`; `None` before the first attempt."""
+        self._runtime.check()
         return self._session.native
 
     @property
@@ -133,6 +140,7 @@ class Connection:
 
     def wait_connected(self, timeout: float | None = None) -> None:
         """Wait until it is connected. Raises what ended it, or `OperationTimeout` after `timeout` seconds."""
+        self._runtime.check()
         if not self._wait_for(lambda: self._state in (State.CONNECTED, State.CLOSED), timeout):
             raise OperationTimeout(f"not connected within {timeout} s", stage="queued")
         if self._state is State.CLOSED:
@@ -143,6 +151,7 @@ class Connection:
 
         Raises `OperationTimeout` after `timeout` seconds.
         """
+        self._runtime.check()
         if not self._wait_for(lambda: self._state is State.CLOSED, timeout):
             raise OperationTimeout(f"still open after {timeout} s", stage="queued")
         if self._session.error is not None:
@@ -150,6 +159,7 @@ class Connection:
 
     def on_state_change(self, callback: Callable[[StateChange], None]) -> Callable[[], None]:
         """Call `callback(change)`, on a worker thread and in order, at every change; returns what removes it."""
+        self._runtime.check()
         self._listeners = [*self._listeners, callback]
 
         def remove() -> None:
@@ -157,25 +167,20 @@ class Connection:
 
         return remove
 
-    def close(self, *, timeout: float = 5.0, drain: bool = True) -> CloseReport:
+    def close(self, *, timeout: float | None = 5.0, drain: bool = True) -> CloseReport:
         """Close, and say what was left: back within `timeout` seconds, whatever the network does.
 
-        With `drain` it first waits for acknowledgements of what was accepted. A second call does nothing. A handler,
+        With `drain` it first waits for acknowledgements of what was accepted (`timeout=None`: for ever). A second call
+        does nothing. A handler,
         any thread, and a callback may call it; a signal handler should not.
         """
-        deadline = time.monotonic() + timeout
-        if drain and self._state is State.CONNECTED:
-            self.session_quiet(deadline)
+        self._runtime.check()
+        deadline = time.monotonic() + (_NO_LIMIT_SECONDS if timeout is None else timeout)
+        if drain and self._state is not State.CLOSED:
+            self._drain(deadline)
         self.begin_close()
         self.finish_close(max(_LAST_MOMENT_SECONDS, deadline - time.monotonic()))
         return CloseReport(unacknowledged=self._session.lost, kept=0)
-
-    def session_quiet(self, deadline: float) -> None:
-        """Wait until nothing is under way, until the monotonic time `deadline`."""
-        quiet = threading.Event()
-        self._session.when_quiet(quiet.set)
-        self._session.outbox.wait_empty(max(0.0, deadline - time.monotonic()))
-        quiet.wait(max(0.0, deadline - time.monotonic()))
 
     def begin_close(self) -> None:
         """Begin to close, without draining; returns at once."""
@@ -262,7 +267,8 @@ class Connection:
         With a `handler`, it is called with each `Message` on a worker thread, one at a time and in order, and may
         block, publish and wait. Without one, the `Subscription` is an iterator. `ack="manual"`: messages are
         acknowledged by `Message.ack()` only (MQTT 5). `max_queued` bounds what waits here with QoS 0: the oldest is
-        dropped and counted.
+        dropped and counted. QoS 1 is never dropped: with MQTT 5 the service holds back after 100 unacknowledged ones,
+        with 3.1.1, where awscrt acknowledges on arrival, what waits here has no bound.
 
         Raises `InvalidTopic`, `NotSupported` (QoS 2), `ConnectionClosed`, and `TypeError` for a coroutine function.
         The service may refuse it later: see `Subscription.wait_granted`.
@@ -285,6 +291,7 @@ class Connection:
 
     def unregister(self, registration: Registration) -> None:
         """Take a subscription away; `Subscription.close()` does this."""
+        self._runtime.check()
         self._session.unregister(registration)
 
     def __repr__(self) -> str:
@@ -292,6 +299,13 @@ class Connection:
         return f"Connection({settings.client_id!r} at {settings.endpoint}:{settings.port}, {self._state.value})"
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _drain(self, deadline: float) -> None:
+        """Wait until nothing is under way, until the monotonic time `deadline`."""
+        quiet = threading.Event()
+        self._session.when_quiet(quiet.set)
+        self._session.outbox.wait_empty(max(0.0, deadline - time.monotonic()))
+        quiet.wait(max(0.0, deadline - time.monotonic()))
 
     def _observe(self, change: StateChange) -> None:
         with self._changed:

@@ -12,65 +12,38 @@ validation errors may show what was passed in.
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
-from unicodedata import category
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    FieldSerializationInfo,
     PrivateAttr,
     SecretBytes,
     SecretStr,
     ValidationError,
     field_serializer,
-    field_validator,
     model_validator,
 )
 
+from . import credential_rules as rules
 from ._suggest import unknown
-from ._validation import refuse
+from ._validation import refuse, text
 from .carriage import RawCredentials, read_username, redact_bytes, redact_text, shown_name
 from .errors import ConfigurationError
-from .limits import (
-    AUTHORIZER_NAME_PATTERN,
-    MAX_SIGNATURE_CHARACTERS,
-    MAX_TOKEN_CHARACTERS,
-    RESERVED_PARAMETERS,
-    TOKEN_KEY_NAME_PATTERN,
-)
+from .parameters import Parameters
+from .query_parts import sort_parts
 
-_SIGNATURE = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-_ENCODED = "pass the raw value: it is percent-encoded for you, exactly once"
-
-
-class Parameters(Mapping[str, str]):
-    """Further query parts, in order: a mapping that cannot change and does not show its values."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Mapping[str, str] | None = None) -> None:
-        self._items = dict(items or {})
-
-    def __getitem__(self, name: str) -> str:
-        return self._items[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._items.items()))
-
-    def __repr__(self) -> str:
-        return "{" + ", ".join(f"{shown_name(*item)}: {redact_text(item[1])}" for item in self._items.items()) + "}"
+if TYPE_CHECKING:
+    from .settings import ConnectionSettings
+    from .signing import KeySource
 
 
 class Credentials(BaseModel):
@@ -92,15 +65,18 @@ class Credentials(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True, defer_build=True
     )
 
-    username: str = Field(default="", repr=False)
-    password: SecretBytes | None = None
-    authorizer: str | None = None
-    token_key_name: str | None = None
-    token: SecretStr | None = None
-    signature: SecretStr | None = None
-    parameters: Mapping[str, str] = Parameters()
-    expires_at: datetime | None = None
+    username: Annotated[str, AfterValidator(rules.check_username)] = Field(default="", repr=False)
+    password: Annotated[
+        SecretBytes | None, BeforeValidator(rules.encode_password), AfterValidator(rules.check_password)
+    ] = None
+    authorizer: Annotated[str | None, AfterValidator(rules.check_authorizer)] = None
+    token_key_name: Annotated[str | None, AfterValidator(rules.check_token_key_name)] = None
+    token: Annotated[SecretStr | None, AfterValidator(rules.check_token)] = None
+    signature: Annotated[SecretStr | None, AfterValidator(rules.check_signature)] = None
+    parameters: Annotated[Mapping[str, str], AfterValidator(rules.check_parameters)] = Parameters()
+    expires_at: Annotated[datetime | None, AfterValidator(rules.check_expiry)] = None
 
+    _longest_seconds: float | None = PrivateAttr(default=None)
     _expires_monotonic: float | None = PrivateAttr(default=None)
 
     def __init__(self, **values: Any) -> None:
@@ -110,7 +86,15 @@ class Credentials(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise refuse(error, code="credentials_invalid") from None
+            refusal = refuse(error, code="credentials_invalid")
+        else:
+            return
+        raise refusal  # out here, so that its __context__ is not pydantic's error, which holds the values
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_"):  # pydantic's own refusal shows the value
+            raise ConfigurationError(f"{name} cannot be changed: make new Credentials")
+        super().__setattr__(name, value)
 
     # -- the ways to have credentials -----------------------------------------------------------------------------
 
@@ -131,7 +115,7 @@ class Credentials(BaseModel):
             password=password,
             authorizer=authorizer,
             parameters=parameters or {},
-            expires_at=_expiry(expires_at, expires_in_seconds),
+            expires_at=rules.expiry(expires_at, expires_in_seconds),
         )
 
     @classmethod
@@ -161,7 +145,7 @@ class Credentials(BaseModel):
             token=token,
             signature=signature,
             parameters=parameters or {},
-            expires_at=_expiry(expires_at, expires_in_seconds),
+            expires_at=rules.expiry(expires_at, expires_in_seconds),
         )
 
     @classmethod
@@ -185,7 +169,7 @@ class Credentials(BaseModel):
             token_key_name=token_key_name,
             token=token,
             parameters=parameters or {},
-            expires_at=_expiry(expires_at, expires_in_seconds),
+            expires_at=rules.expiry(expires_at, expires_in_seconds),
         )
 
     @classmethod
@@ -204,34 +188,72 @@ class Credentials(BaseModel):
         that one is the token; with more, say which by `token_key_name`. Without a signature, `token_key_name` may
         name the token too; what is not named stays in `parameters`.
         """
-        read = read_username(_text(username, "user name"))
-        if read.repeated:
-            raise ConfigurationError(
-                f"the user name gives {_shown_names(read.parameters, read.repeated)} more than once: "
-                "give each parameter once",
-                code="credentials_repeated_parameter",
-            )
-        parts = dict(read.parameters)
-        authorizer, signature = (parts.pop(name, None) for name in RESERVED_PARAMETERS)
-        if token_key_name is None and signature is not None:
-            token_key_name = _only_parameter(parts)
-        if token_key_name is not None and token_key_name not in parts:
-            raise ConfigurationError(
-                f"the user name has no parameter {token_key_name!r}, the token key name",
-                code="credentials_incomplete",
-                what_to_do=f"the parameters it has besides name and signature: {_shown_names(parts.items())}",
-            )
-        token = parts.pop(token_key_name) if token_key_name is not None else None
-        return cls(
-            username=read.base,
-            password=password,
-            authorizer=authorizer,
+        read = read_username(text(username, "user name"))
+        raw = sort_parts(read.parameters, token_key_name, what="user name", username=read.base)
+        return cls._from_raw(raw, password, rules.expiry(expires_at, expires_in_seconds))
+
+    @classmethod
+    def from_jwt(
+        cls,
+        encoded: str,
+        *,
+        token_key_name: str,
+        authorizer: str | None = None,
+        username: str = "",
+        password: str | bytes | None = None,
+        parameters: Mapping[str, str] | None = None,
+        expires_at: datetime | None = None,
+        expires_in_seconds: float | None = None,
+    ) -> Self:
+        """Make credentials of a JWT signed with RS256, for an authorizer with signing enabled.
+
+        Its `header.payload` is the token, its third part the signature. The expiry is the claim `exp`, unless another
+        is given; the lifetime ends after `exp - iat` at the latest, since a device's clock may not be set yet. Other
+        algorithms are refused: the service cannot verify them. The signature itself is not verified here.
+        """
+        from .jwt import read_jwt
+
+        given = rules.expiry(expires_at, expires_in_seconds)
+        jwt = read_jwt(encoded, with_times=given is None)
+        made = cls.from_signed_token(
+            jwt.token,
+            jwt.signature,
             token_key_name=token_key_name,
-            token=token,
-            signature=signature,
-            parameters=parts,
-            expires_at=_expiry(expires_at, expires_in_seconds),
+            authorizer=authorizer,
+            username=username,
+            password=password,
+            parameters=parameters,
+            expires_at=given or jwt.expires_at,
         )
+        made._longest_seconds = jwt.longest_seconds
+        made._count_lifetime()
+        return made
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        token_key_name: str | None = None,
+        expires_at: datetime | None = None,
+        expires_in_seconds: float | None = None,
+    ) -> tuple[ConnectionSettings, Self]:
+        """Make settings and credentials of a finished `wss://host/mqtt?...` or `https://host/topics/...?...` URL.
+
+        Its query is decoded as the service does it (`+` stays `+`), and encoded anew when it is sent; which part is the
+        token is told as by `from_username`. The settings have the host and the port, and send the credentials in the
+        query of a WebSocket; an HTTPS URL's topic and what it says about its message (`qos`, `contentType` ...) are
+        not credentials and left out.
+        """
+        from .ready_url import read_url
+        from .settings import ConnectionSettings
+
+        ready = read_url(url, token_key_name)
+        raw = sort_parts(ready.parts, token_key_name, what="URL")
+        settings = ConnectionSettings(
+            endpoint=ready.host, port=ready.port, transport="websocket", credentials_in="query"
+        )
+        return settings, cls._from_raw(raw, None, rules.expiry(expires_at, expires_in_seconds))
 
     @classmethod
     def load(cls, file: str | Path) -> Self:
@@ -248,101 +270,61 @@ class Credentials(BaseModel):
         table = read_table(path, "credentials")
         return cls(**read_secrets(table, path.parent, ("username", "password", "token", "signature")))
 
+    @classmethod
+    def _from_raw(cls, raw: RawCredentials, password: str | bytes | None, expires_at: datetime | None) -> Self:
+        return cls(
+            username=raw.username,
+            password=password,
+            authorizer=raw.authorizer,
+            token_key_name=raw.token_key_name,
+            token=raw.token,
+            signature=raw.signature,
+            parameters=dict(raw.parameters),
+            expires_at=expires_at,
+        )
+
     # -- what was given ---------------------------------------------------------------------------------------------
-
-    @field_validator("password", mode="before")
-    @classmethod
-    def _encode_password(cls, value: object) -> object:
-        return _text(value, "password").encode() if isinstance(value, str) else value
-
-    @field_validator("password", "token", "signature", mode="after")
-    @classmethod
-    def _refuse_redacted(cls, value: SecretBytes | SecretStr | None) -> SecretBytes | SecretStr | None:
-        plain = value.get_secret_value() if value is not None else None
-        if plain and set(plain) in ({"*"}, {ord("*")}):
-            raise ValueError("is nothing but asterisks: it came through a redacted dump, pass the secret itself")
-        return value
-
-    @field_validator("username", mode="after")
-    @classmethod
-    def _check_username(cls, value: str) -> str:
-        _text(value, "user name")
-        if "?" in value:
-            raise ValueError(
-                "holds a '?', where the query of the MQTT user name would begin: pass the query's parts by "
-                "authorizer=, token= and parameters=, or a finished user name to Credentials.from_username()"
-            )
-        for character in value:
-            if category(character) == "Cc" or ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef":
-                raise ValueError(f"holds U+{ord(character):04X}, a character that MQTT text should not hold")
-        return value
-
-    @field_validator("authorizer", mode="after")
-    @classmethod
-    def _check_authorizer(cls, value: str | None) -> str | None:
-        return _check_name(value, AUTHORIZER_NAME_PATTERN, "letters, digits and _ = , @ -")
-
-    @field_validator("token_key_name", mode="after")
-    @classmethod
-    def _check_token_key_name(cls, value: str | None) -> str | None:
-        if value is not None and value.lower() in RESERVED_PARAMETERS:
-            raise ValueError(f"{value!r} is a name of the service itself: pass the authorizer's own token key name")
-        return _check_name(value, TOKEN_KEY_NAME_PATTERN, "letters, digits, _ and -")
-
-    @field_validator("token", mode="after")
-    @classmethod
-    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        plain = _text(value.get_secret_value(), "token")
-        if not plain:
-            raise ValueError("is empty: leave it out, together with its key name, or pass the token")
-        if len(plain) > MAX_TOKEN_CHARACTERS:
-            raise ValueError(f"has {len(plain)} characters, the service takes {MAX_TOKEN_CHARACTERS}")
-        return value
-
-    @field_validator("signature", mode="after")
-    @classmethod
-    def _check_signature(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            _check_signature_text(value.get_secret_value())
-        return value
-
-    @field_validator("parameters", mode="after")
-    @classmethod
-    def _check_parameters(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        seen: set[str] = set()
-        for name, text in value.items():
-            _text(name, "parameter name")
-            _text(text, f"parameter {name!r}")
-            if not name:
-                raise ValueError("holds an empty name: each parameter needs one")
-            if name.lower() in RESERVED_PARAMETERS:
-                raise ValueError(f"must not hold {name!r}: pass authorizer= and signature= instead")
-            if name.lower() in seen:
-                raise ValueError(f"holds {name!r} twice (in upper and lower case): give each parameter once")
-            seen.add(name.lower())
-        return Parameters(value)
-
-    @field_validator("expires_at", mode="after")
-    @classmethod
-    def _check_expiry(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("has no time zone: pass an aware datetime, for example datetime.now(UTC) + timedelta(...)")
-        return value
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        _check_trio(self)
+        rules.check_trio(self.token_key_name, self.token, self.signature)
         if self.token_key_name is not None and self.token_key_name.lower() in map(str.lower, self.parameters):
             raise ValueError(f"parameters: {self.token_key_name!r} is the token key name already: give it once")
         return self
 
     def model_post_init(self, _context: object, /) -> None:
         """Note the lifetime on the monotonic clock: a device's wall clock may be set after this."""
+        self._count_lifetime()
+
+    def _count_lifetime(self) -> None:
         if self.expires_at is not None:
             left = (self.expires_at - datetime.now(UTC)).total_seconds()
-            self._expires_monotonic = time.monotonic() + left
+            # While the clock is not set, it stands before the issue, and more seems to be left than there ever was.
+            longest = left if self._longest_seconds is None else self._longest_seconds
+            self._expires_monotonic = time.monotonic() + min(left, longest)
+
+    def sign(self, private_key: KeySource, *, password: str | bytes | None = None) -> Self:
+        """Return the same credentials with the signature of their token, made with an RSA key of 2,048 bits or more.
+
+        The key is PEM text, bytes, or the path of a file; `password` decrypts it (`signing.sign_token`). Raises
+        `ConfigurationError` if there is no token, if there is a signature already, or if the key cannot be used.
+        """
+        if self.token is None:
+            raise ConfigurationError(
+                "there is no token to sign: make the credentials by Credentials.from_bearer_token()",
+                code="credentials_incomplete",
+            )
+        if self.signature is not None:
+            raise ConfigurationError(
+                "the token has a signature already: sign credentials without one, as Credentials.from_bearer_token() "
+                "makes them",
+                code="credentials_invalid",
+            )
+        from .signing import sign_token
+
+        signature = sign_token(self.token.get_secret_value(), private_key, password=password)
+        # A copy, not new credentials: it keeps the lifetime as it was counted.
+        return self.model_copy(update={"signature": SecretStr(signature)})
 
     # -- what leaves ------------------------------------------------------------------------------------------------
 
@@ -362,8 +344,10 @@ class Credentials(BaseModel):
         """Tell whether the lifetime is over at this monotonic time (seconds)."""
         return self._expires_monotonic is not None and monotonic >= self._expires_monotonic
 
-    @field_serializer("username", "parameters", when_used="json")
-    def _hide(self, value: str | Mapping[str, str]) -> object:
+    @field_serializer("username", "parameters")
+    def _hide(self, value: str | Mapping[str, str], info: FieldSerializationInfo) -> object:
+        if not info.mode_is_json():
+            return value if isinstance(value, str) else dict(value)
         if isinstance(value, str):
             return "**********" if value else ""
         return {shown_name(*item): "**********" for item in value.items()}
@@ -401,86 +385,4 @@ class Credentials(BaseModel):
     def __setstate__(self, state: dict[Any, Any]) -> None:
         # Another process has another monotonic clock: count the lifetime anew from the wall clock.
         super().__setstate__(state)
-        self.model_post_init(None)
-
-
-# -- the rules ------------------------------------------------------------------------------------------------------
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"the {what} must be a str, not {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ConfigurationError(f"the {what} holds a lone surrogate, which UTF-8 cannot carry") from None
-    return value
-
-
-def _check_name(value: str | None, pattern: str, allowed: str) -> str | None:
-    if value is None:
-        return None
-    if not value:
-        raise ValueError("is empty: leave it out, or pass the name")
-    if "%" in value:
-        raise ValueError(f"holds a '%', so it is encoded already: {_ENCODED}")
-    if not re.fullmatch(pattern, value, re.ASCII):
-        wrong = "".join(sorted(set(re.sub(pattern[: pattern.index("]") + 1], "", value, flags=re.ASCII))))
-        raise ValueError(f"is not a name: 1 to 128 {allowed}; it has {len(value)} characters, among them {wrong!r}")
-    return value
-
-
-def _check_signature_text(text: str) -> None:
-    """Refuse what cannot be a signature, by the mistake that was probably made. Never shows the text."""
-    if not text:
-        raise ValueError("is empty: leave it out, or pass the signature")
-    if "%" in text:
-        raise ValueError(f"holds a '%', so it is encoded already: {_ENCODED}")
-    if text.strip() != text or "\n" in text or "\r" in text:
-        raise ValueError(
-            "holds line breaks or spaces at its ends: base64 for this must be one line (`openssl base64 -A`)"
-        )
-    if " " in text:
-        raise ValueError("holds spaces: each was probably a '+' before somebody decoded it as a form; pass it with '+'")
-    if "-" in text or "_" in text:
-        raise ValueError(
-            "is base64url ('-' or '_' in it): the service takes standard base64; for the third part of a JWT "
-            "replace '-' by '+' and '_' by '/'"
-        )
-    if not _SIGNATURE.fullmatch(text):
-        raise ValueError("is not base64: letters, digits, '+', '/', and up to two '=' at the end")
-    if len(text) > MAX_SIGNATURE_CHARACTERS:
-        raise ValueError(f"has {len(text)} characters, the service takes {MAX_SIGNATURE_CHARACTERS}")
-
-
-def _check_trio(credentials: Credentials) -> None:
-    token, key, signature = credentials.token, credentials.token_key_name, credentials.signature
-    if token is not None and key is None:
-        raise ValueError("token: it needs token_key_name=, the authorizer's token key name, to be found by it")
-    if key is not None and token is None:
-        raise ValueError("token_key_name: it needs token=, the token that stands under this name")
-    if signature is not None and token is None:
-        raise ValueError("signature: it needs token= and token_key_name=, the token that was signed")
-
-
-def _only_parameter(parts: Mapping[str, str]) -> str:
-    if len(parts) != 1:
-        raise ConfigurationError(
-            "the user name has a signature, but which parameter is the token cannot be told: pass token_key_name=",
-            code="credentials_incomplete",
-            what_to_do=f"the parameters it has besides name and signature: {_shown_names(parts.items())}",
-        )
-    return next(iter(parts))
-
-
-def _shown_names(items: Iterable[tuple[str, str]], only: tuple[str, ...] | None = None) -> str:
-    shown = {shown_name(name, value) for name, value in items if only is None or name in only}
-    return ", ".join(sorted(shown)) or "none"
-
-
-def _expiry(expires_at: datetime | None, expires_in_seconds: float | None) -> datetime | None:
-    if expires_in_seconds is None:
-        return expires_at
-    if expires_at is not None:
-        raise ConfigurationError("give expires_at or expires_in_seconds, not both")
-    return datetime.now(UTC) + timedelta(seconds=expires_in_seconds)
+        self._count_lifetime()

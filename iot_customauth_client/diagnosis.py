@@ -25,7 +25,6 @@ from .errors import (
     InvalidTopic,
     NotSupported,
     OperationError,
-    PayloadTooLarge,
     Phase,
     PolicyDenied,
     ProxyRefused,
@@ -98,6 +97,7 @@ _REFUSAL_CAUSES: Final = (
     "the policy it returned does not allow iot:Connect for this client id",
     "the function failed, took over 5 s, or returned something the service does not accept",
 )
+_QOS0_DENIED: Final = "a message with QoS 0 went to a topic that the policy does not allow: that ends the connection"
 _REFUSAL_STEP: Final = (
     "the service says no more than this to a device. Its reasons stand in CloudWatch (AWSIotLogsV2 and the function's "
     "own log); `aws iot test-invoke-authorizer` runs the function alone; the local endpoint prints the reason"
@@ -123,7 +123,11 @@ def _refused(end: LinkEnd, context: Context) -> ConnectError:
             f"the endpoint ended the connection: not authorized any more (reason code {code}){_said(end)}",
             reason_code=code,
             reason_string=end.reason_string,
-            likely_causes=(*context.busy_with, "the authorizer was asked again (refreshAfterInSeconds) and said no"),
+            likely_causes=(
+                *context.busy_with,
+                _QOS0_DENIED,
+                "the authorizer was asked again (refreshAfterInSeconds) and said no",
+            ),
             what_to_do=_REFUSAL_STEP,
             **context.common("connected"),
         )
@@ -340,6 +344,9 @@ _NAMES: Final[dict[str, Callable[[LinkEnd, Context], ConnectError]]] = {
 }
 
 
+_HANG_UPS: Final = frozenset({None, "AWS_IO_SOCKET_CLOSED", "AWS_ERROR_MQTT_UNEXPECTED_HANGUP"})
+
+
 # -- by how far it had come -------------------------------------------------------------------------------------------
 
 
@@ -349,8 +356,19 @@ def _by_phase(end: LinkEnd, context: Context) -> ConnectError:
         return ConnectError(
             f"the connection was lost after {context.elapsed_seconds:.1f} s{said}",
             code="connection_lost",
-            likely_causes=(*context.busy_with, "the network went away", "the endpoint ended it without a reason"),
+            likely_causes=(
+                *context.busy_with,
+                "the network went away",
+                _QOS0_DENIED,
+                "the endpoint ended it without a reason",
+            ),
             **context.common("connected"),
+        )
+    if end.error_name not in _HANG_UPS:
+        return ConnectError(
+            f"awscrt could not connect to {context.settings.endpoint}:{context.settings.port} ({end.error_name})",
+            code="native_failure",
+            **context.common("connect"),
         )
     alpn = context.settings.alpn_name
     if alpn != ALPN_MQTT:
@@ -363,7 +381,7 @@ def _by_phase(end: LinkEnd, context: Context) -> ConnectError:
     return ClosedBeforeConnack(
         f"{context.settings.endpoint}:{context.settings.port} closed the connection before CONNACK"
         f" ({end.error_name or 'no error code'})",
-        likely_causes=(first, *_REFUSAL_CAUSES, "a bad link"),
+        likely_causes=(first, *_REFUSAL_CAUSES, "the port is not a TLS port", "a bad link"),
         what_to_do=_REFUSAL_STEP
         if context.settings.protocol == "mqtt5"
         else 'use protocol="mqtt5", which says why; ' + _REFUSAL_STEP,
@@ -389,10 +407,6 @@ def explain_publish(code: int, topic: str, *, retain: bool, client_id: str | Non
         )
     if code == 0x90:
         return InvalidTopic(f"the service does not accept the topic {topic!r} (PUBACK 144)", **common)
-    if code == 0x95:
-        return PayloadTooLarge(
-            f"the service does not accept a message of this size to {topic!r} (PUBACK 149)", **common
-        )
     name = _REASON_NAMES.get(code, "no name")
     return OperationError(f"the service refused the message to {topic!r}: PUBACK {code}, {name}", **common)
 

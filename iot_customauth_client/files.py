@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +17,19 @@ def read_table(file: Path, name: str, *, required: bool = True) -> dict[str, Any
     """Return the table `[name]` of a TOML file, or an empty one if it is not there and not required."""
     import tomllib
 
+    document: dict[str, Any] = {}
+    problem = None
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}", code="file_unreadable") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{file} is not UTF-8, as TOML must be", code="file_invalid") from None
+        problem = f"{file} is not UTF-8, as TOML must be"
     except tomllib.TOMLDecodeError as error:
         # TOMLDecodeError names line and column; it does not quote the line.
-        raise ConfigurationError(f"{file} is not TOML: {error}", code="file_invalid") from None
+        problem = f"{file} is not TOML: {error}"
+    if problem is not None:  # raised out here: both errors hold the text, secrets included
+        raise ConfigurationError(problem, code="file_invalid")
     table = document.get(name)
     if table is None and not required:
         return {}
@@ -69,10 +74,9 @@ def _read_secret(file: Path, name: str) -> str | bytes:
         content = file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"cannot read {name}_file {file}: {error.strerror}", code="file_unreadable") from None
-    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    content = content.removesuffix(b"\r\n" if content.endswith(b"\r\n") else b"\n")
     if name == "password":
         return content
-    try:
+    with contextlib.suppress(UnicodeDecodeError):  # which would hold the secret
         return content.decode()
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{name}_file {file} is not UTF-8", code="file_invalid") from None
+    raise ConfigurationError(f"{name}_file {file} is not UTF-8", code="file_invalid")

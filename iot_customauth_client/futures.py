@@ -68,9 +68,9 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
 
     def expire_at(self, timer_of: Callable[[Callable[[], None]], Timer], timeout: float) -> None:
         """End with `OperationTimeout` when the timer fires."""
-        self._timer = timer_of(partial(self._time_out, timeout))
+        timer = self._timer = timer_of(partial(self._time_out, timeout))
         if self.done():
-            self._timer.cancel()
+            timer.cancel()
 
     def _time_out(self, timeout: float) -> None:
         outbox, entry = self._outbox, self._entry

@@ -37,6 +37,8 @@ MAX_TOKEN_CHARACTERS: Final = 6_144
 """*API*: token of TestInvokeAuthorizer."""
 MAX_SIGNATURE_CHARACTERS: Final = 2_560
 """*API*: token signature of TestInvokeAuthorizer."""
+MIN_KEY_BITS: Final = 2_048
+"""*custom auth*: an RSA key that signs tokens has at least so many bits."""
 RESERVED_PARAMETERS: Final = ("x-amz-customauthorizer-name", "x-amz-customauthorizer-signature")
 """*custom auth*: query names that the service reads itself."""
 

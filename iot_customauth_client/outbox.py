@@ -23,12 +23,14 @@ The outbox knows neither sockets nor faces: entries tell their `Promise` how the
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .errors import CustomAuthError, NotConnected, OutboxFull
+from .errors import CustomAuthError, MessageExpired, NotConnected, OutboxFull
 from .limits import MAX_IN_FLIGHT
 from .messages import PublishResult
 
@@ -147,7 +149,7 @@ class MemoryOutbox:
         QoS 0 is never kept for later: without a link its promise is rejected with `NotConnected`. Raises
         `OutboxFull`, and after `fail_all` what that gives for the message.
         """
-        if not entry.qos and self._link is None:
+        if not entry.qos and self._link is None and self._ended is None:
             entry.promise.reject(NotConnected(f"not connected: a QoS 0 message to {entry.topic!r} is not kept"))
             return
         size = len(entry.payload)
@@ -171,6 +173,9 @@ class MemoryOutbox:
         """Take a message back if it was not sent yet, and say whether that was so. Its promise is not told."""
         with self._pumping:
             mine = entry.state == _QUEUED and self._finish(entry)
+            if mine:
+                with contextlib.suppress(ValueError):  # accepted at this very moment: the pump passes it over
+                    self._pending.remove(entry)
         self._pump(cross=True)
         return mine
 
@@ -236,6 +241,8 @@ class MemoryOutbox:
             entry = pending.popleft()
             if entry.state != _QUEUED:
                 continue  # withdrawn
+            if entry.expiry_seconds is not None and not self._age(entry, entry.expiry_seconds, now):
+                continue
             entry.state = _SENT
             entry.sent_at = now
             entry.attempts += 1
@@ -248,6 +255,17 @@ class MemoryOutbox:
                 self._sent -= 1
                 self._cross_sent -= cross
                 self._settle(entry, failed)
+
+    def _age(self, entry: Outgoing, expiry_seconds: int, now: float) -> bool:
+        """Count the time in the outbox against the expiry; `False` if the message has expired."""
+        left = expiry_seconds - (now - entry.accepted_at)
+        if left <= 0:
+            if self._finish(entry):
+                message = f"the message to {entry.topic!r} expired after {expiry_seconds} s, before it could be sent"
+                entry.promise.reject(MessageExpired(message))
+            return False
+        entry.expiry_seconds = math.ceil(left)
+        return True
 
     def _acknowledged(self, entry: Outgoing, outcome: PublishOutcome) -> None:
         """Take the end of one publish: on the native thread, or at once if it was that quick."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 ENVIRONMENT = "env"
 
@@ -29,11 +29,15 @@ def check_proxy(text: str) -> None:
 
 def parse_proxy(url: str) -> HttpProxy:
     """Read `http://[user:password@]host:port`; user and password are percent-decoded. Raises `ValueError`."""
+    parts: SplitResult | None = None
+    port: int | None = None
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError("is not a URL: write http://host:port or http://user:password@host:port") from None
+        parts = None
+    if parts is None:  # raised out here: urlsplit's error quotes the text
+        raise ValueError("is not a URL: write http://host:port or http://user:password@host:port")
     if parts.scheme != "http":
         raise ValueError("must begin with http:// (the proxy is asked with HTTP CONNECT; the TLS inside goes through)")
     if not parts.hostname or port is None:

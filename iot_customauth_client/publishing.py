@@ -6,6 +6,7 @@ own, `UNSET`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
@@ -59,6 +60,8 @@ def make_outgoing(
         )
     check_qos(qos)
     pairs = tuple(user_properties)
+    if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
+        raise ConfigurationError("user_properties must be pairs of name and value: pass .items() of a dict")
     if not mqtt5:
         _refuse_properties(
             expiry_seconds=expiry_seconds,
@@ -69,8 +72,12 @@ def make_outgoing(
         )
     elif response_topic is not None:
         check_topic_name(response_topic, what="response topic")
-    if expiry_seconds is not None and not 0 < expiry_seconds <= 0xFFFFFFFF:
-        raise ConfigurationError("expiry_seconds must be 1 to 4,294,967,295 (the service lowers it to 604,800)")
+    if expiry_seconds is not None and not (isinstance(expiry_seconds, int) and 0 < expiry_seconds <= 0xFFFFFFFF):
+        raise ConfigurationError("expiry_seconds must be a whole number, 1 to 4,294,967,295 (the service lowers it)")
+    if content_type is not None and not isinstance(content_type, str):
+        raise ConfigurationError(f"content_type must be a str, not {type(content_type).__name__}")
+    if correlation_data is not None and not isinstance(correlation_data, bytes):
+        raise ConfigurationError(f"correlation_data must be bytes, not {type(correlation_data).__name__}")
     return Outgoing(
         topic,
         data,
@@ -88,7 +95,7 @@ def make_outgoing(
 
 def check_qos(qos: int) -> None:
     """Raise `NotSupported` for QoS 2 and `ConfigurationError` for what is no QoS."""
-    if qos not in (0, 1, 2):
+    if not isinstance(qos, int) or isinstance(qos, bool) or qos not in (0, 1, 2):
         raise ConfigurationError(f"qos must be 0 or 1, not {qos!r}")
     if qos > MAX_QOS:
         raise NotSupported("AWS IoT Core does not support QoS 2: use qos=1, and let the receiver expect duplicates")
@@ -100,14 +107,24 @@ def _payload(payload: Payload, json: Any) -> bytes:
             raise ConfigurationError("give payload or json, not both")
         import json as json_module
 
-        return json_module.dumps(json, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            text = json_module.dumps(json, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"json= cannot be written as JSON: {error}") from None
+        return _utf8(text)
     if isinstance(payload, bytes):
         return payload
     if isinstance(payload, str):
-        return payload.encode()
+        return _utf8(payload)
     if isinstance(payload, bytearray | memoryview):
         return bytes(payload)
     raise ConfigurationError(f"the payload must be bytes or str, not {type(payload).__name__}: for data use json=")
+
+
+def _utf8(text: str) -> bytes:
+    with contextlib.suppress(UnicodeEncodeError):  # which would hold the payload
+        return text.encode()
+    raise ConfigurationError("the payload holds a lone surrogate, which UTF-8 cannot carry: pass bytes")
 
 
 def _refuse_properties(**given: object) -> None:

@@ -22,6 +22,7 @@ The session knows neither futures nor event loops: what ends is told to a `Promi
 
 from __future__ import annotations
 
+import logging
 import random
 import weakref
 from collections.abc import Callable, Hashable
@@ -71,6 +72,8 @@ _EXPLAINED_BY_PROBE: Final = (TlsFailed, ProxyRefused)
 _CLOSED_SOMEWHERE: Final = "AWS_IO_SOCKET_CLOSED"
 """awscrt's name for a TCP connection that was closed, be it in the TLS handshake or after CONNECT."""
 
+_log = logging.getLogger("iot_customauth_client.session")
+
 Observer = Callable[[StateChange], None]
 
 
@@ -113,7 +116,7 @@ class Session:
         self._timers: list[Timer] = []
         self._ending = False
         self._owner: Callable[[], Closable | None] = _no_owner
-        self._subscribing = Subscribing(self.inbox, self._weak_post(), settings.client_id)
+        self._subscribing = Subscribing(self.inbox, self._serial.post, settings.client_id)
 
     # -- what faces ask -----------------------------------------------------------------------------------------------
 
@@ -169,12 +172,12 @@ class Session:
         if self._state is State.CLOSED:
             raise self.closed_error("the connection is closed")
         self.inbox.add(registration)
-        self._serial.post(self._subscribing.reconcile)
+        self._subscribing.align()
 
     def unregister(self, registration: Registration) -> None:
         """Take a subscriber away; the last one of a filter unsubscribes, if connected."""
         if self.inbox.remove(registration):
-            self._serial.post(partial(self._subscribing.unsubscribe, registration.topic_filter))
+            self._subscribing.align(registration.topic_filter)
 
     def give_up(self, timeout: float) -> None:
         """End an attempt to connect that took `timeout` seconds, unless it has succeeded or failed by now."""
@@ -194,17 +197,17 @@ class Session:
 
     def closed_error(self, message: str) -> ConnectionClosed:
         """Return a fresh `ConnectionClosed`, caused by whatever ended the session."""
-        error = ConnectionClosed(message, client_id=self.settings.client_id, phase="closing")
         cause = self._error
-        if cause is not None:
-            error = ConnectionClosed(
-                f"{message}: {cause.message}",
-                client_id=self.settings.client_id,
-                phase=cause.phase,
-                likely_causes=cause.likely_causes,
-                what_to_do=cause.what_to_do,
-            )
-            error.__cause__ = cause
+        if cause is None:
+            return ConnectionClosed(message, client_id=self.settings.client_id, phase="closing")
+        error = ConnectionClosed(
+            f"{message}: {cause.message}",
+            client_id=self.settings.client_id,
+            phase=cause.phase,
+            likely_causes=cause.likely_causes,
+            what_to_do=cause.what_to_do,
+        )
+        error.__cause__ = cause
         return error
 
     # -- attempts (on _serial) ----------------------------------------------------------------------------------------
@@ -230,6 +233,11 @@ class Session:
         except ConfigurationError as error:
             self._finish(error)
             return
+        except Exception as error:  # noqa: BLE001 - whatever awscrt raises: the session must not hang in CONNECTING
+            failure = ConnectError(f"awscrt could not make a client: {error}", code="native_failure", phase="connect")
+            failure.__cause__ = error
+            self._finish(failure)
+            return
         if self._probes == 0:
             self._after(now + _PROBE_AFTER_SECONDS, Session._probe)
         self._after(now + self.settings.connect_timeout_seconds + _GRACE_SECONDS, Session._attempt_too_long)
@@ -250,9 +258,10 @@ class Session:
         self._cancel_timers()
         self._hang_ups = 0
         self._error = None
-        self._change(State.CONNECTED, session_present=accepted.session_present)
+        # Before anybody is told: who hears of it may publish with QoS 0 at once.
         self._subscribing.attach(link)
         self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
+        self._change(State.CONNECTED, session_present=accepted.session_present)
 
     def _link_is_over(self, link: Link, end: LinkEnd) -> None:
         if link is not self._link or self._state is State.CLOSED:
@@ -271,7 +280,7 @@ class Session:
 
     def _explain(self, error: ConnectError) -> None:
         """Let the probe tell what is behind an error of TLS or of the proxy; the outcome depends on it."""
-        if isinstance(self._probed, _EXPLAINED_BY_PROBE) and isinstance(error, _EXPLAINED_BY_PROBE):
+        if self._probed is not None and _says_more(self._probed, error):
             self._outcome(self._probed)
         elif self._probing or self._probes < _MAX_PROBES:
             self._ended_with = error
@@ -287,6 +296,8 @@ class Session:
             self._finish(error)
             return
         self._link = None
+        if not isinstance(self._probed, _EXPLAINED_BY_PROBE):
+            self._probed = None  # it explained this attempt
         # Full jitter: a fleet that lost its endpoint must not come back in step.
         longest = min(_MAX_BACK_OFF_SECONDS, _FIRST_BACK_OFF_SECONDS * 2 ** (self._attempt - 1))
         delay = random.uniform(0, longest)
@@ -313,7 +324,7 @@ class Session:
     def _give_up(self, timeout: float) -> None:
         if self._state not in (State.CONNECTING, State.WAITING):
             return
-        last = self._probed or self._error
+        last = self._error or self._probed
         error = ConnectTimeout(
             f"no connection in {timeout:g} s" + (f"; the last attempt: {last.message}" if last else ""),
             phase=last.phase if last else "connect",
@@ -341,7 +352,11 @@ class Session:
         me = weakref.ref(self)
 
         def knock() -> None:
-            found = probe(target, _PROBE_TIMEOUT_SECONDS)
+            found: ConnectError | None = None
+            try:
+                found = probe(target, _PROBE_TIMEOUT_SECONDS)
+            except Exception:  # noqa: BLE001 - without its answer the session would wait for ever
+                _log.exception("the TLS probe failed")
             session = me()
             if session is not None:
                 session._serial.post(partial(session._probe_done, found))
@@ -358,7 +373,7 @@ class Session:
             found.elapsed_seconds = round(self._runtime.clock.monotonic() - self._started_at, 3)
             self._probed = found
         if ended_with is not None:
-            if isinstance(found, _EXPLAINED_BY_PROBE) and isinstance(ended_with, _EXPLAINED_BY_PROBE):
+            if found is not None and _says_more(found, ended_with):
                 found.__cause__ = ended_with.__cause__
                 ended_with = found
             elif found is not None:
@@ -385,15 +400,17 @@ class Session:
         link = self._link
         if link is not None:
             link.abandon()  # without effect if it has ended
-        was_connected = self._state is State.CONNECTED
+        previous, self._state = self._state, State.CLOSED
         self._error = error
-        self._change(State.CLOSED, error=error)
+        # All of this before anybody is told: who hears of the end may connect again, and count what is left.
         owner = self._owner()
         if owner is not None:
             self._runtime.leave(self.key, owner)
         self.outbox.fail_all(self._publish_over)
+        was_connected = previous is State.CONNECTED
         ended = self.closed_error("the connection ended") if error is not None and was_connected else error
         self._subscribing.end(ended)
+        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempt))
 
     # -- what links tell (native thread): see base.LinkListener -------------------------------------------------------
 
@@ -451,9 +468,10 @@ class Session:
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _change(self, state: State, **details: Any) -> None:
-        change = StateChange(state, self._state, attempt=self._attempt)
-        change = replace(change, **details)
-        self._state = state
+        previous, self._state = self._state, state
+        self._tell(replace(StateChange(state, previous, attempt=self._attempt), **details))
+
+    def _tell(self, change: StateChange) -> None:
         elapsed = self._runtime.clock.monotonic() - self._started_at if self._started_at else 0.0
         log_change(change, client_id=self.settings.client_id, elapsed_seconds=elapsed, credentials=self._fingerprint)
         self._observer(change)
@@ -476,10 +494,6 @@ class Session:
 
         return post
 
-    def _weak_post(self) -> Callable[[Callable[[], None]], None]:
-        serial = self._serial  # knows the calls that wait in it, not the session
-        return serial.post
-
     def _cancel_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
@@ -488,3 +502,13 @@ class Session:
 
 def _no_owner() -> None:
     """Stand in for the owner until `start()`."""
+
+
+def _says_more(found: ConnectError, error: ConnectError) -> bool:
+    """Tell whether what the probe found takes the place of awscrt's error, or only belongs among its likely causes.
+
+    A closed connection may have many reasons; a proxy that refuses, or a verdict of TLS, is one.
+    """
+    if isinstance(error, _EXPLAINED_BY_PROBE):
+        return isinstance(found, _EXPLAINED_BY_PROBE)
+    return isinstance(found, ProxyRefused) or (isinstance(found, TlsFailed) and found.verdict)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict
+from unicodedata import category
 
 from pydantic import (
     BaseModel,
@@ -37,6 +38,8 @@ class SettingsDict(TypedDict, total=False):
 
     port: int
     protocol: Literal["mqtt5", "mqtt311"]
+    transport: Literal["tls", "websocket"]
+    credentials_in: Literal["connect", "headers", "query"]
     alpn: str | None
     ca_file: Path | str | None
     keep_alive_seconds: int
@@ -57,7 +60,8 @@ class ConnectionSettings(BaseModel):
       policy must allow `iot:Connect` for it, and a second connection with it evicts the first.
     - `port`: 443; custom authentication is served on no other port of the service.
     - `protocol`: `"mqtt5"` or `"mqtt311"`. Only MQTT 5 can say *not authorized*.
-    - `alpn`: `"auto"` is `mqtt`, what the service needs; `None` offers no name, a text offers that one.
+    - `alpn`: `"auto"` is `mqtt`, what the service needs; `None`, or `"none"` in a file, offers no name; another text
+      offers that one.
     - `ca_file`: PEM file to trust instead of the system's authorities.
     - `keep_alive_seconds`: 0 to 65,535; the service applies 30 to 1,200 and takes 0 for 1,200.
     - `session_expiry_seconds`: how long the service keeps session and subscriptions of a client that is gone, 0 to
@@ -79,6 +83,8 @@ class ConnectionSettings(BaseModel):
     client_id: str | None = None
     port: int = Field(default=SERVICE_PORT, ge=1, le=65_535)
     protocol: Literal["mqtt5", "mqtt311"] = "mqtt5"
+    transport: Literal["tls", "websocket"] = "tls"
+    credentials_in: Literal["connect", "headers", "query"] = "connect"
     alpn: str | None = "auto"
     ca_file: Path | None = None
     keep_alive_seconds: int = Field(default=60, ge=0, le=65_535)
@@ -94,7 +100,15 @@ class ConnectionSettings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise refuse(error, code="settings_invalid") from None
+            refusal = refuse(error, code="settings_invalid")
+        else:
+            return
+        raise refusal  # out here, so that its __context__ is not pydantic's error, which holds the values
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_"):  # pydantic's own refusal shows the value
+            raise ConfigurationError(f"{name} cannot be changed: use replace()")
+        super().__setattr__(name, value)
 
     @classmethod
     def load(cls, file: str | Path | None = None, **overrides: Any) -> Self:
@@ -124,8 +138,10 @@ class ConnectionSettings(BaseModel):
     @classmethod
     def _check_endpoint(cls, value: str) -> str:
         host = _host_of(value)
+        if not host:
+            raise ValueError("must be a host name")
         if host != value:
-            raise ValueError(f"must be the bare host name: write {host!r}" if host else "must be a host name")
+            raise ValueError(f"must be the bare host name: write {host!r}")
         return value
 
     @field_validator("client_id", mode="after")
@@ -138,6 +154,8 @@ class ConnectionSettings(BaseModel):
     @field_validator("alpn", mode="after")
     @classmethod
     def _check_alpn(cls, value: str | None) -> str | None:
+        if value == "none":  # TOML and the environment have no None
+            return None
         if value is not None and not (value.isascii() and 1 <= len(value) <= 255 and ";" not in value):
             raise ValueError("must be 'auto', None, or one ALPN name of 1 to 255 ASCII characters")
         return value
@@ -161,8 +179,8 @@ def check_names(values: dict[str, Any]) -> None:
 
 def _host_of(text: str) -> str:
     """Return the host name in what somebody wrote for an endpoint; an empty text if there is none."""
-    host = text.strip()
-    host = host.partition("://")[2] or host
+    before, mark, after = text.strip().partition("://")
+    host = after if mark else before
     host = re.split(r"[/?#]", host, maxsplit=1)[0].rpartition("@")[2]
     if re.fullmatch(r".*:\d*", host):
         host = host.rpartition(":")[0]
@@ -180,5 +198,6 @@ def _check_client_id(value: str) -> None:
     if value.startswith("$"):
         raise ValueError("begins with '$', which AWS IoT Core keeps for itself")
     for character in value:
-        if ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F or "\ud800" <= character <= "\udfff":
+        noncharacter = ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"
+        if noncharacter or category(character) in ("Cc", "Cs"):
             raise ValueError(f"holds U+{ord(character):04X}, a character that MQTT text should not hold")

@@ -6,6 +6,7 @@ nothing else may read the environment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def _from_file(settings: type[ConnectionSettings], file: Path) -> dict[str, Any]
 
 
 def _from_environment(settings: type[ConnectionSettings]) -> dict[str, Any]:
-    names = [name.removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)]
+    names = [name[len(PREFIX) :] for name in os.environ if name.upper().startswith(PREFIX)]
     for name in names:
         field, nested, part = name.lower().partition(_NESTED)
         if field not in settings.model_fields or (nested and (field != "will" or part not in Will.model_fields)):
@@ -58,8 +59,6 @@ def _from_environment(settings: type[ConnectionSettings]) -> dict[str, Any]:
         model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter=_NESTED, extra="ignore")
         __annotations__ = {name: field.annotation for name, field in settings.model_fields.items()}
 
-    try:
+    with contextlib.suppress(ValueError):  # pydantic-settings quotes the value it could not read
         return dict(EnvSettingsSource(Environment)())
-    except ValueError:
-        # pydantic-settings quotes the value it could not read.
-        raise ConfigurationError(f"an {PREFIX} variable cannot be read", code="settings_invalid") from None
+    raise ConfigurationError(f"an {PREFIX} variable cannot be read", code="settings_invalid")

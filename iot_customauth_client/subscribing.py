@@ -2,11 +2,13 @@
 
 The inbox says which filters are wanted; this asks the service for those it has not been asked for, as many in one
 SUBSCRIBE as the link takes, looks at every reason code (awscrt reports a refused filter as a success), tells the sinks,
-and unsubscribes what nobody wants any more. All methods run on the session's `Serial`; answers come back through it.
+and unsubscribes what nobody wants any more. All methods but `align` run on the session's `Serial`; answers come back
+through it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -30,7 +32,12 @@ class Subscribing:
         self._client_id = client_id
         self._link: Link | None = None
         self._unsubscribing = 0
-        self._on_quiet: Callable[[], None] | None = None
+        self._on_quiet: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._unwanted: set[str] = set()
+        self._aligning = False
+        self._over = False
+        self._error: CustomAuthError | None = None
 
     def attach(self, link: Link) -> None:
         """Use this link from now on, and ask for all that is wanted."""
@@ -40,6 +47,8 @@ class Subscribing:
     def reconcile(self) -> None:
         """Ask the service for every filter that is wanted and not asked for yet."""
         link = self._link
+        if self._over:
+            self.end(self._error)  # who came at the last moment hears of the end too
         if link is None:
             return
         missing: list[FilterRequest] = []
@@ -59,7 +68,28 @@ class Subscribing:
         interests = self._inbox.interests()
         return [each.topic_filter for each in interests if each.asked_qos is not None and each.granted_qos is None]
 
-    def unsubscribe(self, topic_filter: str) -> None:
+    def align(self, unwanted: str | None = None) -> None:
+        """Have what is wanted brought in line soon; `unwanted` is a filter that lost its last subscriber.
+
+        From any thread. However often this is called, one call waits on the `Serial`.
+        """
+        with self._lock:
+            if unwanted is not None:
+                self._unwanted.add(unwanted)
+            if self._aligning:
+                return
+            self._aligning = True
+        self._post(self._align)
+
+    def _align(self) -> None:
+        with self._lock:
+            unwanted, self._unwanted = self._unwanted, set()
+            self._aligning = False
+        for topic_filter in unwanted:
+            self._unsubscribe(topic_filter)
+        self.reconcile()
+
+    def _unsubscribe(self, topic_filter: str) -> None:
         """Unsubscribe from a filter, unless somebody wants it again by now."""
         if self._link is None or self._inbox.interest(topic_filter) is not None:
             return
@@ -68,12 +98,13 @@ class Subscribing:
 
     def when_quiet(self, call: Callable[[], None]) -> None:
         """Call once no UNSUBSCRIBE is under way."""
-        self._on_quiet = call
+        self._on_quiet.append(call)
         self._call_quiet()
 
     def end(self, error: CustomAuthError | None) -> None:
         """The connection is over: tell all sinks, on purpose (`None`) or by an error."""
         self._link = None
+        self._over, self._error = True, error
         for interest in self._inbox.interests():
             for registration in self._inbox.drop(interest.topic_filter):
                 registration.sink.ended(error)
@@ -113,9 +144,10 @@ class Subscribing:
         self._call_quiet()
 
     def _call_quiet(self) -> None:
-        if self._on_quiet is not None and (self._unsubscribing <= 0 or self._link is None):
-            call, self._on_quiet = self._on_quiet, None
-            call()
+        if self._unsubscribing <= 0 or self._link is None:
+            calls, self._on_quiet = self._on_quiet, []
+            for call in calls:
+                call()
 
 
 def _tell_granted(interest: Interest, code: int) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from .errors import CustomAuthError, NotConnected, OperationTimeout
 from .messages import Message
+from .runtime import runtime
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -49,6 +50,7 @@ class Subscription:
     ) -> None:
         self.topic_filter = topic_filter
         self._connection = connection
+        self._runtime = runtime()
         self._handler = handler
         self._ack = ack
         self._max_queued = max_queued
@@ -59,6 +61,8 @@ class Subscription:
         self._ended = False
         self._handling = False
         self._unsettled: Message | None = None
+        self._dropping = False
+        self._droppable = 0
         self._dropped = 0
         self._registration: Registration | None = None
 
@@ -102,11 +106,12 @@ class Subscription:
         return message
 
     def close(self) -> None:
-        """End it: nothing more is delivered. On a live connection, the last one of a filter unsubscribes."""
-        registration, self._registration = self._registration, None
-        if registration is not None:
-            self._connection.unregister(registration)
-        self.ended(None)
+        """End it: nothing more is delivered, and what was not read is acknowledged and dropped.
+
+        On a live connection, the last one of a filter unsubscribes.
+        """
+        self._settle_last()
+        self._close()
 
     def __iter__(self) -> Self:
         return self
@@ -118,16 +123,21 @@ class Subscription:
         return message
 
     def __enter__(self) -> Self:
-        if self._connection.connected:
-            self.wait_granted()
+        try:
+            if self._connection.connected:
+                self.wait_granted()
+        except BaseException:
+            self.close()  # nobody else will: `with` does not leave what it has not entered
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # After an exception the message in hand stays unacknowledged: the service sends it again to a kept session.
         if kind is None:
             self._settle_last()
-        self.close()
+        self._close()
 
     def __repr__(self) -> str:
         return f"Subscription({self.topic_filter!r}, granted_qos={self._granted})"
@@ -142,10 +152,13 @@ class Subscription:
         """Take a message over (native thread)."""
         with self._changed:
             if self._ended:
-                return  # not acknowledged: the service keeps it, if it keeps the session
-            if len(self._queue) >= self._max_queued:
+                if self._dropping:
+                    message.ack()
+                return
+            if len(self._queue) >= self._max_queued and self._droppable:
                 self._make_room()
             self._queue.append(message)
+            self._droppable += message.qos == 0
             start = self._handler is not None and not self._handling
             self._handling = self._handling or start
             if self._handler is None:
@@ -175,7 +188,23 @@ class Subscription:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _close(self) -> None:
+        registration, self._registration = self._registration, None
+        if registration is None:
+            return
+        self._connection.unregister(registration)
+        with self._changed:
+            # Unread messages would fill the 100 that the service sends unacknowledged, and stall the whole connection.
+            self._ended = True
+            self._dropping = self._connection.connected
+            unread, self._queue = (self._queue, deque()) if self._dropping else (deque[Message](), self._queue)
+            self._droppable = 0
+            self._changed.notify_all()
+        for message in unread:
+            message.ack()
+
     def _next(self, timeout: float | None) -> Message | None:
+        self._runtime.check()
         if self._handler is not None:
             raise TypeError("this subscription has a handler: its messages go there")
         self._settle_last()
@@ -190,7 +219,7 @@ class Subscription:
                 if left is not None and left <= 0:
                     raise OperationTimeout(f"no message on {self.topic_filter!r} in {timeout} s", stage="queued")
                 self._changed.wait(left)
-            message = self._queue.popleft()
+            message = self._take()
         self._unsettled = message
         return message
 
@@ -199,11 +228,17 @@ class Subscription:
         if message is not None and self._ack == "auto":
             message.ack()
 
+    def _take(self) -> Message:
+        message = self._queue.popleft()
+        self._droppable -= message.qos == 0
+        return message
+
     def _make_room(self) -> None:
         """Drop the oldest QoS 0 message; QoS 1 is never dropped (MQTT 5: the service holds 100 at most)."""
         for index, waiting in enumerate(self._queue):
             if waiting.qos == 0:
                 del self._queue[index]
+                self._droppable -= 1
                 self._dropped += 1
                 return
 
@@ -215,10 +250,10 @@ class Subscription:
                 if not self._queue:
                     self._handling = False
                     return
-                message = self._queue.popleft()
+                message = self._take()
             try:
                 handler(message)
-            except Exception:  # noqa: BLE001 - the user's code; logged in full
+            except BaseException:  # noqa: BLE001 - the user's code, sys.exit() included; logged in full
                 _log.exception("the handler of %r failed for a message on %r", self.topic_filter, message.topic)
             if self._ack == "auto":
                 message.ack()

@@ -46,6 +46,7 @@ def probe(target: ProbeTarget, timeout: float) -> ConnectError | None:
         context = ssl.create_default_context(cafile=None if target.ca_file is None else str(target.ca_file))
     except (OSError, ssl.SSLError):
         return None  # the builder has read this file already and says what is wrong with it
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the default of Python 3.13; awscrt is not that strict
     if target.alpn is not None:
         context.set_alpn_protocols([target.alpn])
     try:
@@ -167,7 +168,8 @@ def _explain(error: ssl.SSLError, target: ProbeTarget) -> ConnectError:
             likely_causes=_certificate_causes(error.verify_code, trusted),
             what_to_do="for AWS leave ca_file out (or use the Amazon root CAs); for the local endpoint pass its ca.pem",
         )
-    reason = error.reason or _words(error)
+    # Python 3.11 has no name for some of OpenSSL's reasons, and gives OpenSSL's words: "tlsv1 alert no ...".
+    reason = (error.reason or _words(error)).upper().replace(" ", "_")
     if "NO_APPLICATION_PROTOCOL" in reason:
         return TlsFailed(
             f"{where} does not serve ALPN {target.alpn!r}",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ._suggest import unknown
+from ._validation import refuse
+from .errors import ConfigurationError
 from .limits import MAX_PAYLOAD_BYTES
 from .topics import check_topic_name
 
@@ -26,12 +29,26 @@ class Will(BaseModel):
 
     def __init__(self, topic: str | None = None, /, **values: Any) -> None:
         # `Will("devices/1/gone", payload=...)` reads better than `Will(topic=...)`; both work.
-        super().__init__(**(values if topic is None else {"topic": topic, **values}))
+        for name in values:
+            if name not in type(self).model_fields:
+                raise ConfigurationError(unknown("will field", name, type(self).model_fields), code="will_invalid")
+        try:
+            super().__init__(**(values if topic is None else {"topic": topic, **values}))
+        except ValidationError as error:
+            refusal = refuse(error, code="will_invalid")
+        else:
+            return
+        raise refusal  # out here, so that its __context__ is not pydantic's error, which holds the payload
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_"):  # pydantic's own refusal shows the value
+            raise ConfigurationError(f"{name} cannot be changed: make a new Will")
+        super().__setattr__(name, value)
 
     @field_validator("topic", mode="after")
     @classmethod
     def _check_topic(cls, value: str) -> str:
-        check_topic_name(value, what="will topic")
+        check_topic_name(value, what="name")
         return value
 
     @field_validator("payload", mode="after")

@@ -19,9 +19,11 @@ _log = logging.getLogger("iot_customauth_client.workers")
 
 
 class Workers:
-    """An elastic pool. A thread that had nothing to do for `idle_seconds` ends."""
+    """An elastic pool. A thread that had nothing to do for `idle_seconds` ends; past `max_threads`, calls wait."""
 
-    def __init__(self, *, idle_seconds: float = 5.0) -> None:
+    def __init__(self, *, idle_seconds: float = 5.0, max_threads: int = 1_000) -> None:
+        self._max_threads = max_threads
+        self._alive = 0
         self._idle_seconds = idle_seconds
         self._ready = threading.Condition()
         self._calls: deque[Call] = deque()
@@ -35,9 +37,20 @@ class Workers:
             if self._idle >= len(self._calls):
                 self._ready.notify()
                 return
+            if self._alive >= self._max_threads:
+                return  # the next thread that has time takes it
+            self._alive += 1
             self._started += 1
             name = f"iot-customauth-worker-{self._started}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+        except RuntimeError:
+            with self._ready:
+                self._alive -= 1
+                if self._alive:
+                    return  # the system gives no more threads: those that there are will come to it
+                self._calls.remove(call)
+            raise
 
     def _run(self) -> None:
         while True:
@@ -47,6 +60,7 @@ class Workers:
                     woken = self._ready.wait(self._idle_seconds)
                     self._idle -= 1
                     if not woken and not self._calls:
+                        self._alive -= 1
                         return
                 call = self._calls.popleft()
             run(call)
@@ -71,7 +85,12 @@ class Serial:
             if self._running:
                 return
             self._running = True
-        self._workers.submit(self._drain)
+        try:
+            self._workers.submit(self._drain)
+        except RuntimeError:
+            with self._lock:
+                self._running = False  # the next post tries again
+            raise
 
     def _drain(self) -> None:
         while True:
@@ -88,5 +107,5 @@ def run(call: Call) -> None:
     """Call, and log what it raises: there is nobody above a worker to raise to."""
     try:
         call()
-    except Exception:  # noqa: BLE001 - the top of a thread
+    except BaseException:  # noqa: BLE001 - the top of a thread; sys.exit() must not stop what comes after
         _log.exception("a call on a worker thread failed")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint
+
+pytest.register_assert_rewrite("client_support", "stub_servers")
 
 AUTHORIZER_NAME = "custom_auth_mqtt_2021_08_21"
 PASSWORD_AUTHORIZER = Path(__file__).parent.parent / "examples" / "authorizers" / "password.py"
@@ -39,3 +42,13 @@ def endpoint(password_authorizer: LocalAuthorizer) -> Iterator[LocalEndpoint]:
     """A running endpoint with the authorizer of the reference flow, for `localhost` and an AWS host name."""
     with LocalEndpoint({AUTHORIZER_NAME: password_authorizer}, hostnames=("localhost", AWS_HOSTNAME)) as endpoint:
         yield endpoint
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything a test may need is there (CI), a skipped test is a failed one."""
+    report = yield
+    if report.skipped and os.environ.get("IOT_TESTS_REQUIRE_ALL"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but IOT_TESTS_REQUIRE_ALL is set: {report.longrepr}"
+    return report

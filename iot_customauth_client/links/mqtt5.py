@@ -52,6 +52,7 @@ class Mqtt5Link:
         self._runtime = runtime
         self._listener: Callable[[], LinkListener | None] = weakref.ref(listener)
         self._lock = threading.Lock()
+        self._idle = True
         self._attempting = False
         self._connected = False
         self._ending = False
@@ -78,15 +79,19 @@ class Mqtt5Link:
     def attempt(self) -> None:
         """Make one attempt to connect."""
         with self._lock:
+            self._idle = False
             self._attempting, self._connected, self._ending, self._end = True, False, False, None
-        # Held while it dials: whoever made it may be gone before awscrt can let go of it.
-        self._runtime.keep(self)
+            # Held while it dials: whoever made it may be gone before awscrt can let go of it.
+            self._runtime.keep(self)
         self._client.start()
 
     def end(self) -> None:
         """Say DISCONNECT and close."""
-        self._ending = True
-        self._runtime.keep(self)
+        with self._lock:
+            self._ending = True
+            if self._idle:
+                return  # awscrt would tell no second end, and nothing would let go of this link
+            self._runtime.keep(self)
         self._client.stop(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION))
 
     def abandon(self) -> None:
@@ -98,20 +103,21 @@ class Mqtt5Link:
 
     def publish(self, entry: Outgoing, done: PublishDone) -> PublishOutcome | None:
         """Send one message."""
-        packet = mqtt5.PublishPacket(
-            topic=entry.topic,
-            payload=entry.payload,
-            qos=_QOS[entry.qos],
-            retain=entry.retain,
-            message_expiry_interval_sec=entry.expiry_seconds,
-            content_type=entry.content_type,
-            response_topic=entry.response_topic,
-            correlation_data=entry.correlation_data,
-            user_properties=[mqtt5.UserProperty(*pair) for pair in entry.user_properties] or None,
-        )
         try:
-            future = self._client.publish(packet)
-        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+            future = self._client.publish(
+                mqtt5.PublishPacket(
+                    topic=entry.topic,
+                    payload=entry.payload,
+                    qos=_QOS[entry.qos],
+                    retain=entry.retain,
+                    message_expiry_interval_sec=entry.expiry_seconds,
+                    content_type=entry.content_type,
+                    response_topic=entry.response_topic,
+                    correlation_data_bytes=entry.correlation_data,
+                    user_properties=[mqtt5.UserProperty(*pair) for pair in entry.user_properties] or None,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - must not reach the pump: that would lose an acknowledgement
             return publish_failure(error)
         future.add_done_callback(partial(_published, entry, done))
         return None
@@ -183,7 +189,9 @@ class Mqtt5Link:
         self._client.stop()
 
     def _on_stopped(self, _: object) -> None:
-        self._runtime.release(self)
+        with self._lock:
+            self._idle = True
+            self._runtime.release(self)
         end = self._end or LinkEnd(was_connected=self._connected, by_us=self._ending)
         listener = self._listener()
         if listener is not None:
@@ -204,7 +212,7 @@ class Mqtt5Link:
             retain=bool(packet.retain),
             content_type=packet.content_type,
             response_topic=packet.response_topic,
-            correlation_data=packet.correlation_data,
+            correlation_data=packet.correlation_data_bytes,  # the other one is text, and None for what is not UTF-8
             user_properties=tuple((each.name, each.value) for each in properties) if properties else (),
             expiry_seconds=packet.message_expiry_interval_sec,
         )
@@ -222,8 +230,9 @@ def _published(entry: Outgoing, done: PublishDone, future: Any) -> None:
     if error is not None:
         done(entry, publish_failure(error))
         return
-    puback = future.result().puback
-    done(entry, PublishOutcome(reason_code=None if puback is None else int(puback.reason_code)))
+    puback = future.result().puback  # for QoS 0 awscrt makes one up, with nothing in it
+    code = None if puback is None else puback.reason_code
+    done(entry, PublishOutcome(reason_code=None if code is None else int(code)))
 
 
 def _subscribed(done: Callable[[Sequence[int] | None, BaseException | None], None], future: Any) -> None:

@@ -12,6 +12,8 @@ from .listening_socket import cannot_listen, listen
 BACKLOG: Final = 1_024
 """Connections that the system may hold before they are accepted."""
 
+_TURNS_TO_ANNOUNCE: Final = 2  # one makes the transport, the next calls connection_made
+
 
 class Listener:
     """Accepts connections, or refuses them while it is interrupted. On the loop's thread only."""
@@ -33,14 +35,13 @@ class Listener:
         """Whether the system refuses connections to this port at present."""
         return self._reserved is not None
 
-    def interrupt(self) -> None:
+    async def interrupt(self) -> None:
         """Listen no more: whoever connects is refused.
 
         The port stays bound, so that the system gives it to nobody who asks for any free one.
         """
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            await self._stop(self._server)
             self._reserved = listen(*self._address)
 
     async def resume(self) -> None:
@@ -53,10 +54,23 @@ class Listener:
             raise cannot_listen(error, *self._address) from error
         self._reserved = None
 
-    def close(self) -> None:
-        """Give the port away."""
+    async def close(self) -> None:
+        """Give the port away. Whatever was accepted before has been announced when this returns."""
         if self._server is not None:
-            self._server.close()
+            await self._stop(self._server)
         if self._reserved is not None:
             self._reserved.close()
             self._reserved = None
+
+    async def _stop(self, server: asyncio.Server) -> None:
+        """Accept nothing more, then close the listening socket.
+
+        asyncio announces a connection a turn after it has accepted it, and loses it, socket and all, if the listener
+        is closed in between.
+        """
+        self._server = None
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(_TURNS_TO_ANNOUNCE):
+            await asyncio.sleep(0)
+        server.close()

@@ -117,12 +117,12 @@ class Server:
 
     async def close(self) -> list[threading.Thread]:
         """End everything, within about `CLOSE_SECONDS`; returns the authorizers' threads that still run."""
+        await self._listener.close()
         self._closing = True
-        self._listener.close()
         if self._timer is not None:
             self._timer.cancel()
         self.timekeeper.close()
-        for number in list(self._live):
+        for number in list(self._connections):
             self.perform(self.broker.shut_down(number, now=self.loop.time(), at=self.at()))
         self.flush()
         for connection in list(self._connections.values()):

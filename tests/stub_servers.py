@@ -1,0 +1,198 @@
+"""Servers that misbehave, for faults that the local endpoint does not have: on loopback, with a thread a connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import trustme
+from client_support import WAIT
+
+from iot_customauth_client import ConnectionSettings
+from iot_customauth_client.local.codec import (
+    ConnAck,
+    Connect,
+    Decoder,
+    Packet,
+    PingReq,
+    PingResp,
+    PubAck,
+    Publish,
+    SubAck,
+    Subscribe,
+    UnsubAck,
+    Unsubscribe,
+    Version,
+    encode,
+)
+
+
+class Stub:
+    """A TCP server on loopback, with a thread for each connection that runs `serve(socket)` and then closes it.
+
+    With `listening=False` its port refuses connections until `listen()`.
+    """
+
+    def __init__(self, serve: Callable[[socket.socket], None], *, listening: bool = True) -> None:
+        self._serve = serve
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.accepted = 0
+        self.over = threading.Event()
+        """Set when the test ends: what waits inside `serve` waits for this."""
+        self._changed = threading.Condition()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        if listening:
+            self.listen()
+
+    def listen(self) -> None:
+        self._listener.listen()
+        self._start(self._accept)
+
+    def wait_accepted(self, count: int, timeout: float = WAIT) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.accepted >= count, timeout), self.accepted
+
+    def hang_up(self) -> None:
+        """End all connections of this moment."""
+        for each in tuple(self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True, name="stub")
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.settimeout(WAIT)
+            self._sockets.append(connection)
+            with self._changed:
+                self.accepted += 1
+                self._changed.notify_all()
+            self._start(self._run, connection)
+
+    def _run(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            self._serve(connection)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over.set()
+        for each in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join(WAIT)
+            assert not thread.is_alive()
+
+
+Answer = Callable[[Packet], Sequence[Packet]]
+
+
+class MqttStub(Stub):
+    """An MQTT server over TLS with ALPN `mqtt` that answers as the test says, for faults the endpoint does not have.
+
+    `answer(packet)` gives what to send back for each packet; without it everything is granted and acknowledged.
+    `silent` leaves out the answers to packets of these types. `deaf_after` stops reading at a packet of this type.
+    `on_hang_up` is called when a client has gone.
+    """
+
+    def __init__(
+        self,
+        authority: trustme.CA,
+        *,
+        hostname: str = "localhost",
+        answer: Answer | None = None,
+        silent: tuple[type[Any], ...] = (),
+        deaf_after: type[Any] | None = None,
+        on_hang_up: Callable[[], object] = bool,
+        listening: bool = True,
+    ) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(hostname, key_type=trustme.KeyType.ECDSA).configure_cert(self._context)
+        self._context.set_alpn_protocols(["mqtt"])
+        self._answer = answer or usual_answer
+        self._silent = silent
+        self._deaf_after = deaf_after
+        self._on_hang_up = on_hang_up
+        self.packets: list[Packet] = []
+        super().__init__(self._talk, listening=listening)
+
+    def settings(self, client_id: str, authority_file: Path, **overrides: Any) -> ConnectionSettings:
+        given: dict[str, Any] = {"endpoint": "localhost", "port": self.port, "ca_file": authority_file}
+        return ConnectionSettings(client_id=client_id, **(given | overrides))
+
+    def wait_packets(self, kind: type[Any], count: int = 1, timeout: float = WAIT) -> list[Any]:
+        """Wait until so many packets of a kind have come, and return them."""
+
+        def found() -> list[Packet]:
+            return [packet for packet in self.packets if isinstance(packet, kind)]
+
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(found()) >= count, timeout), self.packets
+            return found()
+
+    def _talk(self, plain: socket.socket) -> None:
+        with self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as secure:
+            self._sockets.append(secure)
+            secure.do_handshake()
+            try:
+                self._converse(secure)
+            finally:
+                self._on_hang_up()
+
+    def _converse(self, secure: ssl.SSLSocket) -> None:
+        decoder = Decoder()
+        version = Version.MQTT5
+        while data := secure.recv(65_536):
+            for packet in decoder.feed(data):
+                with self._changed:
+                    self.packets.append(packet)
+                    self._changed.notify_all()
+                if isinstance(packet, Connect):
+                    version = packet.version
+                if not isinstance(packet, self._silent):
+                    secure.sendall(b"".join(encode(each, version) for each in self._answer(packet)))
+                if self._deaf_after is not None and isinstance(packet, self._deaf_after):
+                    self.over.wait()
+                    return
+
+
+def usual_answer(packet: Packet) -> Sequence[Packet]:
+    """What a server that grants everything answers."""
+    match packet:
+        case Connect():
+            return [ConnAck(session_present=False, reason_code=0)]
+        case Publish() if packet.qos:
+            assert packet.packet_id is not None
+            return [PubAck(packet.packet_id)]
+        case Subscribe():
+            return [SubAck(packet.packet_id, tuple(each.qos for each in packet.requests))]
+        case Unsubscribe():
+            return [UnsubAck(packet.packet_id)]  # MQTT 5 clients of the tests do not look at its codes
+        case PingReq():
+            return [PingResp()]
+        case _:
+            return []

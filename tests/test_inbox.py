@@ -1,0 +1,251 @@
+"""The inbox: who gets a message, what is asked of the service, and when a packet is acknowledged."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iot_customauth_client import CustomAuthError, Message
+from iot_customauth_client.inbox import Inbox, Registration
+from iot_customauth_client.topics import matches
+
+
+class Mailbox:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def deliver(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def granted(self, qos: int) -> None: ...
+
+    def refused(self, error: CustomAuthError) -> None: ...
+
+    def ended(self, error: CustomAuthError | None) -> None: ...
+
+    @property
+    def topics(self) -> list[str]:
+        return [message.topic for message in self.messages]
+
+
+class Service:
+    """Counts acknowledgements; says whether they could be sent."""
+
+    def __init__(self, *, reachable: bool = True) -> None:
+        self.acknowledged = 0
+        self._reachable = reachable
+
+    def acknowledge(self) -> bool:
+        self.acknowledged += 1
+        return self._reachable
+
+
+def register(inbox: Inbox, topic_filter: str, qos: int = 1) -> tuple[Registration, Mailbox]:
+    mailbox = Mailbox()
+    registration = Registration(topic_filter, qos, mailbox)
+    inbox.add(registration)
+    return registration, mailbox
+
+
+# -- who gets it ------------------------------------------------------------------------------------------------------
+
+names = st.lists(st.sampled_from(["a", "b", "$x"]), min_size=1, max_size=3).map("/".join)
+filters = st.lists(st.sampled_from(["a", "b", "$x", "+"]), min_size=1, max_size=3).map("/".join) | names.map(
+    lambda name: f"{name}/#"
+)
+
+
+@given(st.lists(filters, max_size=6), st.lists(names, max_size=6))
+def test_each_subscription_gets_what_its_filter_matches_once(topic_filters: list[str], topics: list[str]) -> None:
+    inbox = Inbox()
+    mailboxes = [(topic_filter, register(inbox, topic_filter)[1]) for topic_filter in topic_filters]
+    for topic in topics:
+        inbox.receive(Message(topic, b""), None)
+    for topic_filter, mailbox in mailboxes:
+        assert mailbox.topics == [topic for topic in topics if matches(topic_filter, topic)]
+
+
+def test_a_subscription_added_later_gets_what_comes_later() -> None:
+    inbox = Inbox()
+    _, early = register(inbox, "a/#")
+    inbox.receive(Message("a/b", b"1"), None)
+    _, late = register(inbox, "a/+")
+    inbox.receive(Message("a/b", b"2"), None)
+    assert [message.payload for message in early.messages] == [b"1", b"2"]
+    assert [message.payload for message in late.messages] == [b"2"]
+
+
+def test_a_removed_subscription_gets_no_more() -> None:
+    inbox = Inbox()
+    first, mailbox = register(inbox, "a")
+    _, other = register(inbox, "a")
+    inbox.receive(Message("a", b"1"), None)
+    assert inbox.remove(first) is False
+    inbox.receive(Message("a", b"2"), None)
+    assert len(mailbox.messages) == 1
+    assert len(other.messages) == 2
+
+
+def test_a_shared_filter_gets_what_its_plain_filter_matches() -> None:
+    inbox = Inbox()
+    _, mailbox = register(inbox, "$share/group/a/+")
+    inbox.receive(Message("a/b", b""), None)
+    assert mailbox.topics == ["a/b"]
+
+
+def test_each_subscription_has_a_message_of_its_own() -> None:
+    inbox = Inbox()
+    _, one = register(inbox, "a")
+    _, other = register(inbox, "+")
+    message = Message(
+        "a",
+        b"p",
+        qos=1,
+        retain=True,
+        duplicate=True,
+        content_type="text",
+        response_topic="r",
+        correlation_data=b"c",
+        user_properties=(("k", "v"),),
+        expiry_seconds=5,
+    )
+    inbox.receive(message, None)
+    (first,), (second,) = one.messages, other.messages
+    assert first is not second
+    for name in Message.__slots__:
+        if name != "_receipt":
+            assert getattr(first, name) == getattr(second, name) == getattr(message, name)
+
+
+def test_routes_are_right_for_more_topics_than_are_remembered() -> None:
+    inbox = Inbox()
+    _, mailbox = register(inbox, "t/+")
+    topics = [f"t/{number}" for number in range(3_000)]
+    for topic in topics * 2:
+        inbox.receive(Message(topic, b""), None)
+    assert mailbox.topics == topics * 2
+    assert len(inbox._routes) <= 1_024
+
+
+# -- what is asked of the service -------------------------------------------------------------------------------------
+
+
+def test_equal_filters_share_one_interest_with_the_highest_qos() -> None:
+    inbox = Inbox()
+    first, _ = register(inbox, "a", 0)
+    assert inbox.interests()[0].wanted_qos == 0
+    second, _ = register(inbox, "a", 1)
+    (interest,) = inbox.interests()
+    assert (interest.topic_filter, interest.wanted_qos) == ("a", 1)
+    assert inbox.remove(second) is False
+    assert interest.wanted_qos == 0
+    assert inbox.remove(first) is True
+    assert inbox.interests() == []
+
+
+def test_interests_stand_in_the_order_in_which_they_were_asked_for() -> None:
+    inbox = Inbox()
+    for topic_filter in ("c", "a", "b", "a"):
+        register(inbox, topic_filter)
+    assert [interest.topic_filter for interest in inbox.interests()] == ["c", "a", "b"]
+    found = inbox.interest("a")
+    assert found is not None
+    assert found.asked_qos is None
+    assert found.granted_qos is None
+    assert inbox.interest("z") is None
+
+
+def test_removing_what_is_not_there_is_harmless() -> None:
+    inbox = Inbox()
+    registration, _ = register(inbox, "a")
+    assert inbox.remove(registration) is True
+    assert inbox.remove(registration) is False
+    register(inbox, "a")
+    assert inbox.remove(registration) is False
+
+
+def test_a_dropped_filter_goes_with_all_its_subscribers() -> None:
+    inbox = Inbox()
+    (one, mailbox), (other, _) = register(inbox, "a"), register(inbox, "a")
+    inbox.receive(Message("a", b"1"), None)
+    assert inbox.drop("a") == [one, other]
+    assert inbox.drop("a") == []
+    inbox.receive(Message("a", b"2"), None)
+    assert len(mailbox.messages) == 1
+    assert inbox.remove(one) is False
+
+
+# -- acknowledgements -------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_nobody_wants_is_acknowledged_at_once() -> None:
+    service = Service()
+    Inbox().receive(Message("a", b"", qos=1), service.acknowledge)
+    assert service.acknowledged == 1
+
+
+def test_a_packet_is_acknowledged_once_when_the_last_subscription_is_done_with_it() -> None:
+    inbox, service = Inbox(), Service()
+    mailboxes = [register(inbox, topic_filter)[1] for topic_filter in ("a", "+", "#")]
+    inbox.receive(Message("a", b"", qos=1), service.acknowledge)
+    first, second, third = (mailbox.messages[0] for mailbox in mailboxes)
+    assert second.ack() is True
+    assert second.ack() is True  # a second time counts for nothing
+    assert first.ack() is True
+    assert service.acknowledged == 0
+    assert third.ack() is True
+    assert service.acknowledged == 1
+
+
+def test_an_acknowledgement_that_cannot_be_sent_is_told() -> None:
+    inbox, service = Inbox(), Service(reachable=False)
+    _, mailbox = register(inbox, "a")
+    inbox.receive(Message("a", b"", qos=1), service.acknowledge)
+    assert mailbox.messages[0].ack() is False
+
+
+def test_a_message_that_needs_no_acknowledgement_takes_one() -> None:
+    assert Message("a", b"").ack() is True
+
+
+def test_messages_may_come_while_subscriptions_come_and_go() -> None:
+    inbox, service = Inbox(), Service()
+    _, steady = register(inbox, "a")
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            registration, _ = register(inbox, "+", 0)
+            inbox.remove(registration)
+
+    threads = [threading.Thread(target=churn) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(2_000):
+        inbox.receive(Message("a", str(number).encode()), service.acknowledge)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert [message.payload for message in steady.messages] == [str(number).encode() for number in range(2_000)]
+
+
+# -- the message ------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_reads_text_and_json() -> None:
+    message = Message("a", '{"n": "\u00e9"}'.encode())
+    assert message.text() == '{"n": "\u00e9"}'
+    assert message.json() == {"n": "\u00e9"}
+    with pytest.raises(UnicodeDecodeError):
+        Message("a", b"\xff").text()
+    with pytest.raises(ValueError, match="Expecting value"):
+        Message("a", b"no").json()
+
+
+def test_a_messages_repr_does_not_show_its_payload() -> None:
+    assert repr(Message("a", b"secret", qos=1)) == "Message(topic='a', payload=<6 bytes>, qos=1)"
