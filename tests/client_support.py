@@ -284,9 +284,9 @@ class States:
             self.changes.append(change)
             self._changed.notify_all()
 
-    def wait_for(self, state: State, timeout: float = WAIT) -> StateChange:
+    def wait_for(self, *states: State, timeout: float = WAIT) -> StateChange:
         def found() -> StateChange | None:
-            return next((change for change in self.changes if change.state is state), None)
+            return next((change for change in self.changes if change.state in states), None)
 
         with self._changed:
             assert self._changed.wait_for(lambda: found() is not None, timeout), self.changes

@@ -6,7 +6,6 @@ Those of the network happen at once, to connections that are there, and need a r
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, get_args
@@ -76,16 +75,16 @@ class EndpointFaults(Faults):
         _check_how(how)
         running = self._running()
 
-        def vanish() -> None:
-            running.server.network_faults.become_unreachable(how)
+        async def vanish() -> None:
+            await running.server.network_faults.become_unreachable(how)
             running.server.flush()
 
-        running.call(vanish)
+        running.call_async(vanish())
 
     def come_back(self) -> None:
         """Listen again, on the same port. Nothing happens if it does."""
         running = self._running()
-        asyncio.run_coroutine_threadsafe(running.server.network_faults.come_back(), running.server.loop).result(10)
+        running.call_async(running.server.network_faults.come_back())
 
     @contextlib.contextmanager
     def unreachable(self, *, how: DropKind = "rst") -> Iterator[None]:

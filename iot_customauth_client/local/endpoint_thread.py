@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from .certificates import Certificates
@@ -83,6 +83,10 @@ class EndpointThread:
 
         self.server.loop.call_soon_threadsafe(run)
         return future.result(_CALL_SECONDS)
+
+    def call_async(self, coroutine: Coroutine[object, object, ResultT]) -> ResultT:
+        """Run a coroutine on the loop and return its result; never call it on the loop's own thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.server.loop).result(_CALL_SECONDS)
 
     def stop(self) -> None:
         """End the thread, then wait a moment for the authorizers' last calls."""

@@ -11,7 +11,8 @@ from .listening_socket import cannot_listen, listen
 
 BACKLOG: Final = 1_024
 """Connections that the system may hold before they are accepted."""
-_ANNOUNCE_SECONDS: Final = 1.0
+
+_TURNS_TO_ANNOUNCE: Final = 2  # one makes the transport, the next calls connection_made
 
 
 class Listener:
@@ -34,14 +35,13 @@ class Listener:
         """Whether the system refuses connections to this port at present."""
         return self._reserved is not None
 
-    def interrupt(self) -> None:
+    async def interrupt(self) -> None:
         """Listen no more: whoever connects is refused.
 
         The port stays bound, so that the system gives it to nobody who asks for any free one.
         """
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            await self._stop(self._server)
             self._reserved = listen(*self._address)
 
     async def resume(self) -> None:
@@ -55,18 +55,22 @@ class Listener:
         self._reserved = None
 
     async def close(self) -> None:
-        """Accept nothing more, and give the port away.
-
-        asyncio announces a connection a turn after it has accepted it, and loses it, socket and all, if the listener
-        is closed in between: so the tasks that announce are waited for.
-        """
+        """Give the port away. Whatever was accepted before has been announced when this returns."""
         if self._server is not None:
-            for listening in self._server.sockets:
-                self._loop.remove_reader(listening.fileno())
-            announcing = asyncio.all_tasks() - {asyncio.current_task()}
-            if announcing:
-                await asyncio.wait(announcing, timeout=_ANNOUNCE_SECONDS)
-            self._server.close()
+            await self._stop(self._server)
         if self._reserved is not None:
             self._reserved.close()
             self._reserved = None
+
+    async def _stop(self, server: asyncio.Server) -> None:
+        """Accept nothing more, then close the listening socket.
+
+        asyncio announces a connection a turn after it has accepted it, and loses it, socket and all, if the listener
+        is closed in between.
+        """
+        self._server = None
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(_TURNS_TO_ANNOUNCE):
+            await asyncio.sleep(0)
+        server.close()

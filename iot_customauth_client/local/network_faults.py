@@ -49,9 +49,9 @@ class NetworkFaults:
         """Be silent towards the next so many TCP connections from their first byte on."""
         self._to_ignore = times
 
-    def become_unreachable(self, how: DropKind) -> None:
+    async def become_unreachable(self, how: DropKind) -> None:
         """Listen no more, and drop all connections."""
-        self._listener.interrupt()
+        await self._listener.interrupt()
         self.drop(None, how)
 
     async def come_back(self) -> None:

@@ -122,7 +122,7 @@ class Server:
         if self._timer is not None:
             self._timer.cancel()
         self.timekeeper.close()
-        for number in list(self._live):
+        for number in list(self._connections):
             self.perform(self.broker.shut_down(number, now=self.loop.time(), at=self.at()))
         self.flush()
         for connection in list(self._connections.values()):

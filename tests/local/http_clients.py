@@ -167,6 +167,14 @@ class WebSocketClient:
                 self._take(event)
         return self._packets.pop(0) if self._packets else None
 
+    def wait_for_pong(self) -> None:
+        """Read until a Pong has come; packets that came before it are kept."""
+        pongs = self.pongs
+        while self.pongs == pongs:
+            self.protocol.receive_data(self.socket.recv(65536))
+            for event in self.protocol.events():
+                self._take(event)
+
     def _take(self, event: Event) -> None:
         match event:
             case BytesMessage():

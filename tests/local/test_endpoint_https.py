@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import random
 import re
@@ -62,6 +63,8 @@ def test_an_accepted_publish_is_answered_as_documented(https: LocalEndpoint) -> 
     published = https.wait_for(events.Published, timeout=5)
     assert (published.topic, published.payload, published.qos, published.retain) == ("devices/one", b"hello", 1, False)
     assert (published.connection, published.client_id) == (1, "")
+    https.wait_for("closed", timeout=5)
+    assert not https.events.of_kind("turned_away")  # it has done nothing wrong
 
 
 def test_the_event_has_http_and_no_mqtt(https: LocalEndpoint, function: Counting) -> None:
@@ -238,6 +241,7 @@ def public_key() -> bytes:
     [
         ("POST", "/topics/a?qos=2", 400, "publish_invalid"),
         ("POST", "/topics/a%2B", 400, "topic_invalid"),
+        ("POST", "/topics/a?responseTopic=" + "b" * 300, 400, "topic_invalid"),
         ("POST", "/topics/", 400, "topic_invalid"),
         ("POST", "/topics/" + "a/" * 9, 400, "topic_invalid"),
         ("POST", "/topics/%24SYS/a", 400, "topic_invalid"),
@@ -399,6 +403,39 @@ def test_an_idle_connection_is_closed_without_complaint_and_a_slow_one_with(
         assert slow.recv(100) == b""
     turned = https.wait_for(events.TurnedAway, cause="too_slow", timeout=5)
     assert "HTTP request" in turned.explanation
+
+
+def test_a_second_request_has_as_little_time_as_the_first(
+    https: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_connection, "CONNECT_SECONDS", 0.3)
+    with HttpClient(https) as client:
+        assert client.post("/topics/a", **BEARER).status == 200
+        assert client.connection.sock is not None
+        client.connection.sock.sendall(b"POST /topics/a HT")
+        assert client.connection.sock.recv(1) == b""
+    https.wait_for("turned_away", cause="too_slow", timeout=5)
+
+
+def test_a_client_that_was_let_in_keeps_its_place_when_strangers_come(
+    https: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iot_customauth_client.local import server
+
+    monkeypatch.setattr(server, "_half_open_limit", lambda: 2)
+    https.stop()
+    https.start()
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(HttpClient(https))
+        assert client.post("/topics/a", **BEARER).status == 200
+        stranger = stack.enter_context(HttpClient(https))
+        assert stranger.post("/topics/a").status == 403
+        for _ in range(2):
+            stack.enter_context(tls_socket(https))
+        turned = https.wait_for(events.TurnedAway, cause="too_many_half_open", timeout=5)
+        assert turned.connection == 2  # the stranger
+        assert client.post("/topics/a", **BEARER).status == 200
+    assert len(https.events.of_kind("published")) == 2
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -236,8 +236,9 @@ def test_a_violation_while_the_function_runs_ends_the_connection_after_it(make_e
     with WebSocketClient(endpoint) as client:
         client.send(Connect(Version.MQTT5, "client_id", username="u"))
         endpoint.wait_for("authorizer_called", timeout=5)
-        client.send(Publish("a", b"before"))
-        client.send_event(TextMessage("x"))
+        before = BytesMessage(encode(Publish("a", b"before"), Version.MQTT5))
+        client.send_event(Ping(), before, TextMessage("x"))  # in one TLS record, so that the Pong tells of all three
+        client.wait_for_pong()
         end.set()
         assert isinstance(client.receive(), ConnAck)
         assert isinstance(client.receive(), Disconnect)
@@ -246,9 +247,10 @@ def test_a_violation_while_the_function_runs_ends_the_connection_after_it(make_e
     assert "text frame" in endpoint.wait_for(events.Disconnected, timeout=5).explanation
 
 
-def test_a_close_without_disconnect_is_a_lost_connection_and_its_will_is_published(
-    websocket: LocalEndpoint,
+def test_a_close_without_disconnect_is_a_lost_connection_at_once_and_its_will_is_published(
+    websocket: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(client_connection, "LINGER_SECONDS", 60.0)
     with WebSocketClient(websocket) as client:
         client.send(Connect(Version.MQTT5, "c", username=f"u?{NAME}=plain", will=Will("gone", b"will")))
         assert isinstance(client.receive(), ConnAck)
