@@ -80,7 +80,17 @@ class Authentication:
         return None if carried is None else carried.carrier
 
     def warning(self, presented: Presented) -> str | None:
-        """Say so if credentials came in two places; None if all is clear."""
+        """Say so if credentials came in two places, or a signature that nobody verifies; None if all is clear."""
+        name = self.wanted(presented)
+        if (
+            name is not None
+            and self._authorizers[name].signing_disabled
+            and self._read(presented).get(SIGNATURE_PARAMETER)
+        ):
+            return (
+                f"authorizer `{name}` was made with signing disabled, which cannot be changed: the signature that came"
+                " is not verified, and the function is told signatureVerified false"
+            )
         return conflict(presented, self._default_key)
 
     def check_upgrade(self, presented: Presented) -> Refusal | None:

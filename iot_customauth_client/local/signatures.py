@@ -59,12 +59,22 @@ def verify(token: str, signature: str, keys: Sequence[RSAPublicKey]) -> None:
     from cryptography.hazmat.primitives.asymmetric import padding
 
     raw = _decode(signature)
-    for key in keys:
-        try:
-            key.verify(raw, token.encode(), padding.PKCS1v15(), hashes.SHA256())
-        except InvalidSignature:
-            continue
+
+    def fits(text: str) -> bool:
+        for key in keys:
+            try:
+                key.verify(raw, text.encode(), padding.PKCS1v15(), hashes.SHA256())
+            except InvalidSignature:
+                continue
+            return True
+        return False
+
+    if fits(token):
         return
+    if fits(f"{token}\n"):
+        raise SignatureError(
+            "the signature was made over the token and a line break at its end: sign with `printf %s` or `echo -n`"
+        )
     raise SignatureError(
         f"the signature does not verify over the token value ({counted(len(keys), 'key')} tried): it must be RSA PKCS#1"
         f" v1.5 with SHA-256 over exactly the token's {counted(len(token.encode()), 'byte')}, no line break at its end,"
