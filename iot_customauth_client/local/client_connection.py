@@ -280,7 +280,8 @@ class ClientConnection(asyncio.Protocol):
                 return
             if self._left() or self._last_words:
                 return
-            server.perform(server.broker.receive(self.number, packet, now=self._loop.time()))
+            now = self._loop.time()
+            server.perform(server.broker.receive(self.number, packet, now=now, at=now))
         if error is None or self._left() or self._last_words:
             return
         wrong_door = http_on_mqtt_door(self._head) if self.stage is Stage.CONNECT else None
@@ -288,7 +289,8 @@ class ClientConnection(asyncio.Protocol):
             self.turn_away(wrong_door)
             return
         self._end_half_open()
-        server.perform(server.broker.malformed(self.number, error, self._decoder.version))
+        now = self._loop.time()
+        server.perform(server.broker.malformed(self.number, error, self._decoder.version, now=now, at=now))
 
     def _hold(self, plaintext: bytes) -> None:
         self._held_bytes += plaintext
@@ -310,7 +312,8 @@ class ClientConnection(asyncio.Protocol):
     def _granted(self, packet: Connect, grant: Grant) -> None:
         server = self._server
         self.stage = Stage.LIVE
-        server.perform(server.broker.connect(self.number, packet, grant, now=self._loop.time()))
+        now = self._loop.time()
+        server.perform(server.broker.connect(self.number, packet, grant, now=now, at=now))
         self._release()
 
     def _release(self) -> None:

@@ -25,9 +25,10 @@ from .certificates import Certificates
 from .codec import Properties, Property, PropertyValue
 from .dialogue import RefusedSubscribe311
 from .doors import Door, ServedNames
+from .effects import Happened
 from .endpoint_thread import EndpointThread
 from .event_log import EventLog, EventT
-from .events import Event, Listening, Stopped
+from .events import Disconnected, Event, Listening, Stopped
 from .listening_socket import listen
 from .place import Place
 from .server import Server
@@ -236,10 +237,12 @@ class LocalEndpoint:
         server = running.server
 
         def kick() -> bool:
-            effects = server.broker.disconnect(client_id, reason, now=server.loop.time())
+            now = server.loop.time()
+            effects = server.broker.disconnect(client_id, reason, now=now, at=now)
             server.perform(effects)
             server.flush()
-            return bool(effects)
+            events = [effect.event for effect in effects if isinstance(effect, Happened)]
+            return any(isinstance(event, Disconnected) and event.client_id == client_id for event in events)
 
         return running.call(kick)
 
@@ -267,7 +270,8 @@ class LocalEndpoint:
 
         def publish() -> None:
             now = server.loop.time()
-            server.perform(server.broker.publish(topic, data, qos=qos, retain=retain, properties=properties, now=now))
+            effects = server.broker.publish(topic, data, qos=qos, retain=retain, properties=properties, now=now, at=now)
+            server.perform(effects)
             server.flush()
 
         running.call(publish)

@@ -41,8 +41,13 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     "unsubscribed": lambda e: f"UNSUBSCRIBE {_list(e['topic_filters'])}",
     "published": lambda e: f"PUBLISH to {_quote(e['topic'])}, {_message(e)}",
     "delivered": lambda e: f"delivered from {_quote(e['topic'])}, {_message(e)}",
+    "queued": lambda e: f"stored from {_quote(e['topic'])} for {_quote(e['topic_filter'])}, {e['payload_bytes']} bytes",
     "acknowledged": lambda e: f"PUBACK for packet {e['packet_id']}",
+    "dropped": lambda e: (
+        f"DROPPED from {_quote(e['topic'])} ({e['cause']}), {e['payload_bytes']} bytes: {e['explanation']}"
+    ),
     "disconnected": lambda e: f"disconnected ({e['reason']}): {e['explanation']}",
+    "session_ended": lambda e: f"session ended ({e['cause']}): {e['explanation']}",
     "closed": lambda _: "closed",
     "stopped": lambda _: "stopped",
 }

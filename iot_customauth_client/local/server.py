@@ -105,7 +105,7 @@ class Server:
             self._timer.cancel()
         now = self.loop.time()
         for number in list(self._connections):
-            self.perform(self.broker.shut_down(number, now=now))
+            self.perform(self.broker.shut_down(number, now=now, at=now))
         self.flush()
         for connection in list(self._connections.values()):
             connection.close()
@@ -166,7 +166,8 @@ class Server:
         self._half_open.pop(connection.number, None)
         self._outputs.pop(connection.number, None)
         if self._connections.pop(connection.number, None) is not None:
-            self.perform(self.broker.closed(connection.number, now=self.loop.time()))
+            now = self.loop.time()
+            self.perform(self.broker.closed(connection.number, now=now, at=now))
         if not self._connections:
             self._all_closed.set()
 
@@ -221,7 +222,8 @@ class Server:
 
     def _expire(self) -> None:
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)
-        self.perform(self.broker.expire(self.loop.time()))
+        now = self.loop.time()
+        self.perform(self.broker.expire(now, now))
         self.flush()
 
 
