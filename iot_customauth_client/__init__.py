@@ -41,12 +41,19 @@ if TYPE_CHECKING:
     from .errors import Throttled as Throttled
     from .errors import TlsFailed as TlsFailed
     from .futures import PublishFuture as PublishFuture
+    from .https import HttpsPublisher as HttpsPublisher
+    from .https import HttpsResult as HttpsResult
     from .messages import CloseReport as CloseReport
     from .messages import Message as Message
     from .messages import PublishResult as PublishResult
     from .plan import ConnectPlan as ConnectPlan
+    from .plan import PublishPlan as PublishPlan
     from .runtime import close_all as close_all
     from .settings import ConnectionSettings as ConnectionSettings
+    from .signing import KeyPair as KeyPair
+    from .signing import generate_key_pair as generate_key_pair
+    from .signing import sign_token as sign_token
+    from .signing import verify_token as verify_token
     from .state import State as State
     from .state import StateChange as StateChange
     from .subscription import Subscription as Subscription
@@ -86,17 +93,68 @@ _HOMES: Final = {
         "TlsFailed",
     ),
     "futures": ("PublishFuture",),
+    "https": ("HttpsPublisher", "HttpsResult"),
     "messages": ("CloseReport", "Message", "PublishResult"),
-    "plan": ("ConnectPlan",),
+    "plan": ("ConnectPlan", "PublishPlan"),
     "runtime": ("close_all",),
     "settings": ("ConnectionSettings",),
+    "signing": ("KeyPair", "generate_key_pair", "sign_token", "verify_token"),
     "state": ("State", "StateChange"),
     "subscription": ("Subscription",),
     "will": ("Will",),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)  # a test keeps it equal to the imports above
+__all__ = [
+    "AuthenticationRefused",
+    "ClientIdTakenOver",
+    "Clock",
+    "CloseReport",
+    "ClosedBeforeConnack",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectPlan",
+    "ConnectTimeout",
+    "Connection",
+    "ConnectionBuilder",
+    "ConnectionClosed",
+    "ConnectionSettings",
+    "Credentials",
+    "CredentialsExpired",
+    "CredentialsRejected",
+    "CredentialsUnavailable",
+    "CustomAuthError",
+    "EndpointUnreachable",
+    "HttpsPublisher",
+    "HttpsResult",
+    "InvalidTopic",
+    "KeyPair",
+    "ManualClock",
+    "Message",
+    "MessageExpired",
+    "NotConnected",
+    "NotSupported",
+    "OperationError",
+    "OperationTimeout",
+    "OutboxFull",
+    "PayloadTooLarge",
+    "PolicyDenied",
+    "ProxyRefused",
+    "PublishFuture",
+    "PublishPlan",
+    "PublishResult",
+    "State",
+    "StateChange",
+    "Subscription",
+    "Throttled",
+    "TlsFailed",
+    "Will",
+    "close_all",
+    "connect",
+    "generate_key_pair",
+    "sign_token",
+    "verify_token",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,10 @@ Useful alone: whoever wants awscrt's own client takes `ConnectionBuilder(setting
 with awscrt's API. The session above uses the same builder. All that cannot work is refused before anything native is
 made, and `explain()` shows what will be sent.
 
+Over WebSocket the credentials can travel in the upgrade request instead of CONNECT: `upgrade.py` makes it anew for
+every attempt, and asks `carried` for them each time. CONNECT then has base user name and password, which are fixed for
+the life of a native object, as they are over TLS.
+
 Three things awscrt does by itself are switched off or corrected here, each measured: it appends 112 bytes of metrics
 to the user name that the authorizer sees (and crashes on long ones); its MQTT 3.1.1 client waits for CONNACK only as
 long as for a PING, 3 s, while an authorizer may take 5 s; and it reads the whole configuration of TLS anew, 13 ms and
@@ -17,16 +21,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ._suggest import unknown
-from .carriage import ConnectFields, write_connect
+from .carriage import ConnectFields, write_companion, write_connect
 from .credentials import Credentials
+from .dialling import proxy_of, proxy_options, socket_options
 from .errors import ConfigurationError
 from .limits import MAX_KEEP_ALIVE_SECONDS, MIN_KEEP_ALIVE_SECONDS
-from .proxy import HttpProxy, find_proxy
+from .proxy import HttpProxy
 from .runtime import Runtime, runtime
 from .settings import ConnectionSettings
+from .upgrade import Carried, Upgrade, upgrade_parts
 
 if TYPE_CHECKING:
-    from awscrt import http, io, mqtt
+    from awscrt import io, mqtt
     from awscrt.mqtt5 import Client, ClientOptions, PublishPacket
 
     from .plan import ConnectPlan
@@ -39,7 +45,7 @@ _OWNED: Final = {
     "connect_options": "client_id, keep_alive_seconds, session_expiry_seconds, will",
     "session_behavior": "session_expiry_seconds",
     "http_proxy_options": "http_proxy",
-    "websocket_handshake_transform": "none: this is MQTT over TLS",
+    "websocket_handshake_transform": "transport and credentials_in",
     "disable_metrics": "send_sdk_metrics",
     "metrics": "send_sdk_metrics",
 }
@@ -49,10 +55,14 @@ _OWNED: Final = {
 class ConnectionBuilder:
     """Builds awscrt's MQTT objects for one device.
 
-    Raises `ConfigurationError` at once for a missing client id and for credentials too long to be sent.
+    `carried`, if given, is asked for the raw credentials before every upgrade to WebSocket; without it they are those
+    of `credentials`. Raises `ConfigurationError` at once for a missing client id and for credentials that are too long
+    to be sent, or cannot be sent where `credentials_in` puts them.
     """
 
-    def __init__(self, settings: ConnectionSettings, credentials: Credentials) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, credentials: Credentials, *, carried: Carried | None = None
+    ) -> None:
         if not isinstance(settings, ConnectionSettings):
             raise ConfigurationError(f"settings must be a ConnectionSettings, not {type(settings).__name__}")
         if not isinstance(credentials, Credentials):
@@ -67,7 +77,11 @@ class ConnectionBuilder:
             )
         self._settings = settings
         self._client_id = settings.client_id
-        self._fields = write_connect(credentials.reveal())
+        raw = credentials.reveal()
+        upgrade_parts(raw, settings.credentials_in)  # refuses what cannot be sent there
+        self._fields = write_connect(raw) if settings.credentials_in == "connect" else write_companion(raw)
+        self._raw_now = credentials.reveal
+        self._raw_next = carried or credentials.reveal
         self._check_password()
 
     def _check_password(self) -> None:
@@ -84,34 +98,55 @@ class ConnectionBuilder:
 
     @property
     def carried(self) -> ConnectFields:
-        """The user name and password as they will be sent. Secret."""
+        """The user name and password of CONNECT, as they will be sent. Secret."""
         return self._fields
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        """The settings it builds for."""
+        return self._settings
+
+    def upgrade(self) -> Upgrade | None:
+        """Return what makes the upgrade requests of one native object, or `None` without WebSocket."""
+        settings = self._settings
+        if settings.transport == "tls":
+            return None
+        return Upgrade(
+            self._raw_next,
+            settings.credentials_in,
+            self._runtime(),
+            timeout_seconds=settings.connect_timeout_seconds,
+        )
 
     def explain(self) -> ConnectPlan:
         """Return what will be sent, with secrets hidden; `str()` of it is readable text."""
         from .plan import make_plan
 
         return make_plan(
-            self._settings, self._fields, self.proxy(), mqtt311_keep_alive=self._mqtt311_keep_alive_seconds()
+            self._settings,
+            self._raw_now(),
+            self._fields,
+            self.proxy(),
+            mqtt311_keep_alive=self._mqtt311_keep_alive_seconds(),
         )
 
     # -- MQTT 5 -------------------------------------------------------------------------------------------------------
 
-    def mqtt5(self, **client_options: Any) -> Client:
+    def mqtt5(self, *, upgrade: Upgrade | None = None, **client_options: Any) -> Client:
         """Return an unstarted `awscrt.mqtt5.Client`.
 
         `client_options` are further fields of `awscrt.mqtt5.ClientOptions`, by awscrt's names (callbacks, time-outs,
         queueing). Raises `ConfigurationError` for names that it does not have, and for those that follow from the
-        settings.
+        settings. `upgrade` is for who wants to know why an upgrade request could not be made.
         """
         from awscrt import mqtt5
 
         try:
-            return mqtt5.Client(self.mqtt5_options(**client_options))
+            return mqtt5.Client(self.mqtt5_options(upgrade=upgrade, **client_options))
         except RuntimeError as error:
             raise _native_refusal(error) from error
 
-    def mqtt5_options(self, **client_options: Any) -> ClientOptions:
+    def mqtt5_options(self, *, upgrade: Upgrade | None = None, **client_options: Any) -> ClientOptions:
         """Return the `awscrt.mqtt5.ClientOptions` that `mqtt5()` uses. Its repr shows secrets: do not print it."""
         from awscrt import mqtt5
 
@@ -125,16 +160,18 @@ class ConnectionBuilder:
         expiry = settings.session_expiry_seconds
         behaviour = mqtt5.ClientSessionBehaviorType
         options: dict[str, Any] = {
-            "socket_options": self._socket_options(),
+            "socket_options": socket_options(settings),
             "connack_timeout_ms": int(settings.connect_timeout_seconds * 1000),
             "ping_timeout_ms": self._ping_timeout_ms(settings.keep_alive_seconds or MAX_KEEP_ALIVE_SECONDS),
         }
+        upgrade = upgrade or self.upgrade()
         return mqtt5.ClientOptions(
             host_name=settings.endpoint,
             port=settings.port,
             bootstrap=self._runtime().bootstrap(),
             tls_ctx=self._tls_context(),
-            http_proxy_options=self._proxy_options(),
+            http_proxy_options=proxy_options(self.proxy()),
+            websocket_handshake_transform=upgrade and upgrade.transform,
             connect_options=mqtt5.ConnectPacket(
                 client_id=self._client_id,
                 username=self._fields.username,
@@ -166,6 +203,7 @@ class ConnectionBuilder:
         on_connection_success: Callable[..., None] | None = None,
         on_connection_failure: Callable[..., None] | None = None,
         on_connection_closed: Callable[..., None] | None = None,
+        upgrade: Upgrade | None = None,
     ) -> mqtt.Connection:
         """Return an unconnected `awscrt.mqtt.Connection`; the callbacks are awscrt's own.
 
@@ -177,6 +215,7 @@ class ConnectionBuilder:
         settings = self._settings
         keep_alive = self._mqtt311_keep_alive_seconds()
         will = settings.will
+        upgrade = upgrade or self.upgrade()
         return mqtt.Connection(
             client=mqtt.Client(self._runtime().bootstrap(), self._tls_context()),
             host_name=settings.endpoint,
@@ -195,8 +234,10 @@ class ConnectionBuilder:
             will=will and mqtt.Will(will.topic, mqtt.QoS(will.qos), will.payload, will.retain),
             username=self._fields.username,
             password=self._fields.password,
-            socket_options=self._socket_options(),
-            proxy_options=self._proxy_options(),
+            socket_options=socket_options(settings),
+            proxy_options=proxy_options(self.proxy()),
+            use_websockets=upgrade is not None,
+            websocket_handshake_transform=upgrade and upgrade.transform,
             disable_metrics=not settings.send_sdk_metrics,
         )
 
@@ -216,45 +257,9 @@ class ConnectionBuilder:
     def _tls_context(self) -> io.ClientTlsContext:
         return self._runtime().tls_context(self._settings.ca_file, self._settings.alpn_name)
 
-    def _socket_options(self) -> io.SocketOptions:
-        from awscrt import io
-
-        options = io.SocketOptions()
-        options.connect_timeout_ms = int(self._settings.connect_timeout_seconds * 1000)
-        idle = self._settings.tcp_keep_alive_seconds
-        if idle is not None:
-            options.keep_alive = True
-            options.keep_alive_timeout_secs = idle
-            options.keep_alive_interval_secs = max(1, idle // 3)
-            options.keep_alive_max_probes = 3
-        return options
-
     def proxy(self) -> HttpProxy | None:
         """Return the HTTP proxy to go through, or `None`."""
-        setting = self._settings.http_proxy
-        url = None if setting is None else setting.get_secret_value()
-        try:
-            return find_proxy(url, self._settings.endpoint, self._settings.port)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"the proxy of the environment (HTTPS_PROXY) {error}", code="proxy_invalid"
-            ) from None
-
-    def _proxy_options(self) -> http.HttpProxyOptions | None:
-        from awscrt import http
-
-        proxy = self.proxy()
-        if proxy is None:
-            return None
-        kind = http.HttpProxyAuthenticationType
-        return http.HttpProxyOptions(
-            host_name=proxy.host,
-            port=proxy.port,
-            auth_type=kind.Nothing if proxy.username is None else kind.Basic,
-            auth_username=proxy.username,
-            auth_password=proxy.password,
-            connection_type=http.HttpProxyConnectionType.Tunneling,
-        )
+        return proxy_of(self._settings)
 
 
 def _native_refusal(error: RuntimeError) -> ConfigurationError:

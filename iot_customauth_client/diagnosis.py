@@ -2,8 +2,9 @@
 
 awscrt gives a name like `AWS_IO_SOCKET_CLOSED`, sometimes a reason code of MQTT 5; a person wants to know what
 happened, why probably, and what to do. The tables below are read in this order: a reason code from CONNACK or
-DISCONNECT, then awscrt's name, then whether CONNACK had come. `policy_of` says what the first `connect()` does with
-an error: raise it, raise it at the second time in a row, or try again.
+DISCONNECT, then awscrt's name, then whether CONNACK had come. Where HTTP answered, `http_answers.py` goes on.
+`policy_of` says what the first `connect()` does with an error: raise it, raise it at the second time in a row, or try
+again.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from .errors import (
     TlsFailed,
 )
 from .limits import ALPN_MQTT
+from .links.base import LinkEnd
 
 if TYPE_CHECKING:
-    from .links.base import LinkEnd
     from .settings import ConnectionSettings
 
 _PROXY_AUTHENTICATION_REQUIRED: Final = 407
 _FAILED: Final = 0x80
+UPGRADE_FAILED: Final = "AWS_ERROR_HTTP_WEBSOCKET_UPGRADE_FAILURE"
+"""awscrt's name for any answer to an upgrade but 101."""
 
 
 class Policy(Enum):
@@ -81,8 +84,17 @@ class Context:
         }
 
 
-def explain_end(end: LinkEnd, context: Context) -> ConnectError:
-    """Return the error for the end of an attempt or a connection, with awscrt's own as `__cause__`."""
+def explain_end(end: LinkEnd, context: Context) -> ConnectError | ConfigurationError:
+    """Return the error for the end of an attempt or a connection, with awscrt's own as `__cause__`.
+
+    An error of ours that ended it before anything was sent (no credentials for the upgrade) is returned as it is, but
+    for whom it is about: a copy, since one source of credentials may serve many connections.
+    """
+    if isinstance(end.error, ConnectError | ConfigurationError):
+        ours = end.error.copy()
+        ours.client_id = context.settings.client_id
+        ours.elapsed_seconds = round(context.elapsed_seconds, 3)
+        return ours
     error = _by_reason_code(end, context) or _by_name(end, context) or _by_phase(end, context)
     error.__cause__ = end.error
     return error
@@ -90,7 +102,7 @@ def explain_end(end: LinkEnd, context: Context) -> ConnectError:
 
 # -- by reason code (MQTT 5) ------------------------------------------------------------------------------------------
 
-_REFUSAL_CAUSES: Final = (
+REFUSAL_CAUSES: Final = (
     "the authorizer function said no: wrong user name, password or token",
     "the authorizer's name is unknown or inactive, or none was named and there is no default one",
     "the signature does not verify, or token, key name and signature are not those that the authorizer expects",
@@ -98,7 +110,7 @@ _REFUSAL_CAUSES: Final = (
     "the function failed, took over 5 s, or returned something the service does not accept",
 )
 _QOS0_DENIED: Final = "a message with QoS 0 went to a topic that the policy does not allow: that ends the connection"
-_REFUSAL_STEP: Final = (
+REFUSAL_STEP: Final = (
     "the service says no more than this to a device. Its reasons stand in CloudWatch (AWSIotLogsV2 and the function's "
     "own log); `aws iot test-invoke-authorizer` runs the function alone; the local endpoint prints the reason"
 )
@@ -128,15 +140,15 @@ def _refused(end: LinkEnd, context: Context) -> ConnectError:
                 _QOS0_DENIED,
                 "the authorizer was asked again (refreshAfterInSeconds) and said no",
             ),
-            what_to_do=_REFUSAL_STEP,
+            what_to_do=REFUSAL_STEP,
             **context.common("connected"),
         )
     return AuthenticationRefused(
         f"the endpoint refused the connection: reason code {code}, {_REASON_NAMES.get(code, 'refused')}{_said(end)}",
         reason_code=code,
         reason_string=end.reason_string,
-        likely_causes=_REFUSAL_CAUSES,
-        what_to_do=_REFUSAL_STEP,
+        likely_causes=REFUSAL_CAUSES,
+        what_to_do=REFUSAL_STEP,
         **context.common("connect"),
     )
 
@@ -311,11 +323,30 @@ def _silent(end: LinkEnd, context: Context) -> ConnectError:
     )
 
 
+def _upgrade_failed(end: LinkEnd, context: Context) -> ConnectError:
+    return EndpointUnreachable(
+        f"{context.settings.endpoint}:{context.settings.port} did not accept the upgrade to WebSocket (awscrt does not "
+        "tell its answer)",
+        code="upgrade_failed",
+        likely_causes=(*REFUSAL_CAUSES, "the endpoint cannot serve it now"),
+        **context.common("connect"),
+    )
+
+
+def _not_http(end: LinkEnd, context: Context) -> ConnectError:
+    return EndpointUnreachable(
+        f"{context.settings.endpoint}:{context.settings.port} does not speak HTTP ({end.error_name})",
+        code="not_http",
+        likely_causes=("the port is wrong", "something on the way answers in its place"),
+        **context.common("connect"),
+    )
+
+
 def _connack_refused_311(end: LinkEnd, context: Context) -> ConnectError:
     return AuthenticationRefused(
         "the endpoint answered CONNECT with a refusal (MQTT 3.1.1; awscrt does not tell which return code)",
-        likely_causes=_REFUSAL_CAUSES,
-        what_to_do='use protocol="mqtt5", which says why; ' + _REFUSAL_STEP,
+        likely_causes=REFUSAL_CAUSES,
+        what_to_do='use protocol="mqtt5", which says why; ' + REFUSAL_STEP,
         **context.common("connect"),
     )
 
@@ -338,10 +369,26 @@ _NAMES: Final[dict[str, Callable[[LinkEnd, Context], ConnectError]]] = {
     "AWS_ERROR_HTTP_PROXY_CONNECT_FAILED": _proxy,
     "AWS_ERROR_HTTP_PROXY_CONNECT_FAILED_RETRYABLE": _proxy,
     "AWS_ERROR_HTTP_PROXY_STRATEGY_NTLM_CHALLENGE_TOKEN_MISSING": _proxy,
+    UPGRADE_FAILED: _upgrade_failed,
+    "AWS_ERROR_HTTP_PROTOCOL_ERROR": _not_http,
     "AWS_ERROR_MQTT_TIMEOUT": _silent,
     "AWS_ERROR_MQTT5_CONNACK_TIMEOUT": _silent,
     "AWS_ERROR_MQTT_PROTOCOL_ERROR": _connack_refused_311,
 }
+
+
+def explain_dial(error: BaseException, name: str | None, context: Context) -> ConnectError:
+    """Return the error for an HTTP connection that did not come about; `name` is awscrt's for it."""
+    end = LinkEnd(was_connected=False, error=error, error_name=name)
+    settings = context.settings
+    explained = _by_name(end, context) or EndpointUnreachable(
+        f"no connection to {settings.endpoint}:{settings.port} ({name or type(error).__name__})",
+        code="dial_failed",
+        likely_causes=("the port is not a TLS port", "a firewall ends the connection"),
+        **context.common("tls"),
+    )
+    explained.__cause__ = error
+    return explained
 
 
 _HANG_UPS: Final = frozenset({None, "AWS_IO_SOCKET_CLOSED", "AWS_ERROR_MQTT_UNEXPECTED_HANGUP"})
@@ -371,7 +418,9 @@ def _by_phase(end: LinkEnd, context: Context) -> ConnectError:
             **context.common("connect"),
         )
     alpn = context.settings.alpn_name
-    if alpn != ALPN_MQTT:
+    if context.settings.transport == "websocket":
+        first = "the policy does not allow this client id, which over WebSocket is told after the upgrade"
+    elif alpn != ALPN_MQTT:
         offered = "no ALPN name is offered" if alpn is None else f"the ALPN name offered is {alpn!r}"
         first = f'{offered}: the service reads MQTT only behind ALPN `{ALPN_MQTT}` (leave alpn at "auto")'
     elif context.settings.protocol == "mqtt5":
@@ -381,10 +430,10 @@ def _by_phase(end: LinkEnd, context: Context) -> ConnectError:
     return ClosedBeforeConnack(
         f"{context.settings.endpoint}:{context.settings.port} closed the connection before CONNACK"
         f" ({end.error_name or 'no error code'})",
-        likely_causes=(first, *_REFUSAL_CAUSES, "the port is not a TLS port", "a bad link"),
-        what_to_do=_REFUSAL_STEP
+        likely_causes=(first, *REFUSAL_CAUSES, "the port is not a TLS port", "a bad link"),
+        what_to_do=REFUSAL_STEP
         if context.settings.protocol == "mqtt5"
-        else 'use protocol="mqtt5", which says why; ' + _REFUSAL_STEP,
+        else 'use protocol="mqtt5", which says why; ' + REFUSAL_STEP,
         **context.common("connect"),
     )
 

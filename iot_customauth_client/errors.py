@@ -2,7 +2,7 @@
 
 ::
 
-    CustomAuthError                        code, phase, client_id, elapsed_seconds, likely_causes, what_to_do
+    CustomAuthError                        code, phase, client_id, elapsed_seconds, likely_causes, what_to_do, trace_id
     ├── ConfigurationError                 what was given cannot work, nothing was sent      (also a ValueError)
     ├── ConnectError                       no connection                                     (also a ConnectionError)
     │   ├── CredentialsUnavailable         the credentials' source failed for now            retry_after_seconds
@@ -49,7 +49,8 @@ class CustomAuthError(Exception):
 
     Attributes: `code`, a stable slug to search logs and label metrics with; `phase`, how far it had come;
     `client_id`; `elapsed_seconds` since the attempt or operation began; `likely_causes`, the likeliest first;
-    `what_to_do`, the next step. Each but `code` may be empty or `None` when it does not apply.
+    `what_to_do`, the next step; `trace_id`, the service's own name for the HTTP request that it answered so. Each but
+    `code` may be empty or `None` when it does not apply.
     """
 
     default_code: ClassVar[str] = "error"
@@ -64,6 +65,7 @@ class CustomAuthError(Exception):
         elapsed_seconds: float | None = None,
         likely_causes: Sequence[str] = (),
         what_to_do: str | None = None,
+        trace_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -73,6 +75,7 @@ class CustomAuthError(Exception):
         self.elapsed_seconds = elapsed_seconds
         self.likely_causes = tuple(likely_causes)
         self.what_to_do = what_to_do
+        self.trace_id = trace_id
 
     def __str__(self) -> str:
         lines = [self.message]

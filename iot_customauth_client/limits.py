@@ -20,6 +20,17 @@ MAX_USERNAME_BYTES: Final = 65_000
 MAX_PASSWORD_BYTES: Final = 65_535
 """Longest MQTT password, a field of MQTT with a two byte length."""
 
+# -- HTTP: the upgrade to WebSocket, and publishing ---------------------------------------------------------------
+WEBSOCKET_PATH: Final = "/mqtt"
+"""Where MQTT over WebSocket is served (*protocols*, the page "Device communication protocols")."""
+PUBLISH_PATH: Final = "/topics/"
+"""Where HTTPS publishing is served, followed by the topic, percent-encoded (the page "HTTPS")."""
+MAX_QUERY_CHARACTERS: Final = 4_096
+"""*API*: query of TestInvokeAuthorizer. What a connection may have is not documented: a longer one is sent, with a
+note in `explain()`."""
+MAX_HEADER_CHARACTERS: Final = 8_192
+"""*API*: name or value of a header of TestInvokeAuthorizer. Treated as `MAX_QUERY_CHARACTERS` is."""
+
 # -- names --------------------------------------------------------------------------------------------------------
 MAX_CLIENT_ID_BYTES: Final = 128
 """*quotas*: client id, in bytes of UTF-8."""

@@ -33,7 +33,7 @@ from typing import Any, Final
 from .builder import ConnectionBuilder
 from .clock import Clock, Timer
 from .credentials import Credentials
-from .diagnosis import Context, Policy, explain_end, explain_publish, policy_of
+from .diagnosis import UPGRADE_FAILED, Context, Policy, explain_end, explain_publish, policy_of
 from .errors import (
     ConfigurationError,
     ConnectError,
@@ -47,6 +47,7 @@ from .errors import (
     ProxyRefused,
     TlsFailed,
 )
+from .http_answers import HttpAnswer, explain_upgrade
 from .inbox import Inbox, Registration
 from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd, PublishOutcome
@@ -57,6 +58,7 @@ from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
 from .state import State, StateChange
 from .subscribing import Subscribing
+from .upgrade_probe import UpgradeVerdict
 from .workers import Serial
 
 _PROBE_AFTER_SECONDS: Final = 2.0
@@ -112,6 +114,7 @@ class Session:
         self._probing = False
         self._probes = 0
         self._probed: ConnectError | None = None
+        self._upgrades = UpgradeVerdict(self._builder, runtime)
         self._ended_with: ConnectError | None = None
         self._timers: list[Timer] = []
         self._ending = False
@@ -258,6 +261,7 @@ class Session:
         self._cancel_timers()
         self._hang_ups = 0
         self._error = None
+        self._upgrades.forget()
         # Before anybody is told: who hears of it may publish with QoS 0 at once.
         self._subscribing.attach(link)
         self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
@@ -273,6 +277,10 @@ class Session:
         error = explain_end(end, self._context())
         if self._state is State.CONNECTED:
             self._finish(error)
+        elif isinstance(error, ConfigurationError):
+            self._outcome(error)
+        elif end.error_name == UPGRADE_FAILED:
+            self._explain_upgrade(link, error)
         elif isinstance(error, _EXPLAINED_BY_PROBE) or end.error_name == _CLOSED_SOMEWHERE:
             self._explain(error)
         else:
@@ -288,7 +296,27 @@ class Session:
         else:
             self._outcome(error)
 
-    def _outcome(self, error: ConnectError) -> None:
+    def _explain_upgrade(self, link: Link, error: ConnectError) -> None:
+        """Ask the endpoint once more for what awscrt's MQTT clients throw away: its answer to the upgrade."""
+        me = weakref.ref(self)
+
+        def answered(answer: HttpAnswer | None) -> None:
+            session = me()
+            if session is not None:
+                session._serial.post(partial(session._upgrade_explained, link, error, answer))
+
+        self._upgrades.ask(answered)
+
+    def _upgrade_explained(self, link: Link, error: ConnectError, answer: HttpAnswer | None) -> None:
+        if link is not self._link or self._state is not State.CONNECTING:
+            return
+        if answer is not None:
+            explained = explain_upgrade(answer, self._context())
+            explained.__cause__ = error.__cause__
+            error = explained
+        self._outcome(error)
+
+    def _outcome(self, error: ConnectError | ConfigurationError) -> None:
         """Decide what follows from a failed attempt."""
         policy = policy_of(error)
         self._hang_ups = self._hang_ups + 1 if policy is Policy.SECOND_TIME else 0

@@ -19,6 +19,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from ._suggest import unknown
@@ -60,8 +61,12 @@ class ConnectionSettings(BaseModel):
       policy must allow `iot:Connect` for it, and a second connection with it evicts the first.
     - `port`: 443; custom authentication is served on no other port of the service.
     - `protocol`: `"mqtt5"` or `"mqtt311"`. Only MQTT 5 can say *not authorized*.
-    - `alpn`: `"auto"` is `mqtt`, what the service needs; `None`, or `"none"` in a file, offers no name; another text
-      offers that one.
+    - `transport`: `"tls"`, MQTT straight on TLS, or `"websocket"`, MQTT in a WebSocket at `/mqtt`, for networks that
+      let nothing but HTTPS out. The service ends a WebSocket after 24 h.
+    - `credentials_in`: `"connect"`, in the user name and password of CONNECT; with `transport="websocket"` also
+      `"headers"` or `"query"`, in the upgrade request: then CONNECT has base user name and password only.
+    - `alpn`: `"auto"` is what the service needs: `mqtt` with `transport="tls"`, no name with `"websocket"`; `None`,
+      or `"none"` in a file, offers no name; another text offers that one.
     - `ca_file`: PEM file to trust instead of the system's authorities.
     - `keep_alive_seconds`: 0 to 65,535; the service applies 30 to 1,200 and takes 0 for 1,200.
     - `session_expiry_seconds`: how long the service keeps session and subscriptions of a client that is gone, 0 to
@@ -130,7 +135,9 @@ class ConnectionSettings(BaseModel):
     @property
     def alpn_name(self) -> str | None:
         """The ALPN name to offer, or `None`."""
-        return ALPN_MQTT if self.alpn == "auto" else self.alpn
+        if self.alpn == "auto":
+            return ALPN_MQTT if self.transport == "tls" else None
+        return self.alpn
 
     # -- the rules ----------------------------------------------------------------------------------------------------
 
@@ -159,6 +166,20 @@ class ConnectionSettings(BaseModel):
         if value is not None and not (value.isascii() and 1 <= len(value) <= 255 and ";" not in value):
             raise ValueError("must be 'auto', None, or one ALPN name of 1 to 255 ASCII characters")
         return value
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        if self.transport == "tls" and self.credentials_in != "connect":
+            raise ValueError(
+                f'credentials_in: {self.credentials_in!r} needs transport="websocket": MQTT straight on TLS has no '
+                'upgrade request, its credentials travel in CONNECT (credentials_in="connect")'
+            )
+        if self.transport == "websocket" and self.alpn == ALPN_MQTT:
+            raise ValueError(
+                f"alpn: {ALPN_MQTT!r} selects MQTT straight on TLS, and the service then never answers the upgrade to "
+                'WebSocket (AWS\'s page asks for it; its own SDKs had to take it out): leave alpn at "auto"'
+            )
+        return self
 
     @field_validator("http_proxy", mode="after")
     @classmethod

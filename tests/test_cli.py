@@ -194,6 +194,8 @@ def test_a_port_in_use_is_one_line_and_exit_code_2() -> None:
     ("arguments", "named"),
     [
         (["--authorizer", "a=nowhere.py"], "there is no file nowhere.py"),
+        (["--authorizer", "a=http://127.0.0.1:3001/invoke"], "another path than an invocation"),
+        (["--quotas", "on"], "quotas"),
         (["--authorizer", f"a b={PASSWORD}"], "authorizer name 'a b'"),
         (["--config", "nowhere.toml"], "cannot read nowhere.toml"),
         (["--default-authorizer", "a"], "default authorizer"),

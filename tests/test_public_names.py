@@ -15,7 +15,7 @@ import iot_customauth_client as package
 
 ROOT = Path(__file__).parent.parent
 
-# Part 1 of the contract: what a script imports.
+# Parts 1 and 2 of the contract: what a script imports.
 CONTRACT = [
     "connect",
     "Connection",
@@ -32,6 +32,13 @@ CONTRACT = [
     "Will",
     "ConnectionBuilder",
     "ConnectPlan",
+    "PublishPlan",
+    "HttpsPublisher",
+    "HttpsResult",
+    "KeyPair",
+    "generate_key_pair",
+    "sign_token",
+    "verify_token",
     "Clock",
     "ManualClock",
     "CustomAuthError",

@@ -33,7 +33,9 @@ _STYLES = {
     "authorizer_called": "cyan",
     "published": "yellow",
     "delivered": "yellow",
+    "dropped": "red",
     "disconnected": "magenta",
+    "session_ended": "magenta",
     "stopped": "bold",
 }
 _QUIET = "dim"

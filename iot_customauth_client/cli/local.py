@@ -25,9 +25,16 @@ def local(
     ] = None,
     authorizer: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FILE.py[:function]", help="Authorizer without signatures; may be repeated."),
+        typer.Option(
+            metavar="NAME=FILE.py[:function]|URL",
+            help="Authorizer without signatures: a Python function, or a Lambda Invoke URL; may be repeated.",
+        ),
     ] = None,
     default_authorizer: Annotated[str | None, typer.Option(help="Authorizer for devices that name none.")] = None,
+    quotas: Annotated[
+        str | None,
+        typer.Option(metavar="off|aws", help="Whether the service's rates are enforced too.  [default: off]"),
+    ] = None,
     region: Annotated[
         str | None, typer.Option(help="Region in policies' ARNs.  [default: from an AWS host name, else any]")
     ] = None,
@@ -54,6 +61,7 @@ def local(
             cert_dir=cert_dir,
             authorizers=tuple(authorizer or ()),
             default_authorizer=default_authorizer,
+            quotas=quotas,
             region=region,
             account=account,
             ready_file=ready_file,

@@ -41,6 +41,7 @@ class FlagValues(TypedDict):
     cert_dir: Path | None
     authorizers: tuple[str, ...]
     default_authorizer: str | None
+    quotas: str | None
     region: str | None
     account: str | None
     ready_file: Path | None
@@ -84,6 +85,8 @@ def _serve(config: LocalConfig, signalled: int) -> int:
         region=config.region,
         account=config.account,
         refused_subscribe_311=config.refused_subscribe_311,
+        quotas=config.quotas,
+        session_expiry_seconds=config.session_expiry_seconds,
         show_secrets=config.show_secrets,
     )
     if config.ready_file is not None:

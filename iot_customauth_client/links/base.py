@@ -24,8 +24,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ..errors import CustomAuthError
     from ..messages import Message
     from ..outbox import Outgoing
+    from ..upgrade import Upgrade
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,9 @@ class Accepted:
 class LinkEnd:
     """How an attempt, or the connection it made, ended.
 
-    `error_name` is awscrt's (`AWS_IO_SOCKET_CLOSED`), `reason_code` and `reason_string` come from CONNACK or
-    DISCONNECT, `by_us` tells that `end()` or `abandon()` asked for it, `was_connected` that CONNACK had come.
+    `error` is awscrt's own, or ours where the upgrade to WebSocket could not be asked for (then there is no
+    `error_name`); `error_name` is awscrt's (`AWS_IO_SOCKET_CLOSED`), `reason_code` and `reason_string` come from
+    CONNACK or DISCONNECT, `by_us` tells that `end()` or `abandon()` asked for it, `was_connected` that CONNACK came.
     """
 
     was_connected: bool
@@ -190,6 +193,11 @@ def is_gone(error: BaseException | None) -> bool:
 def publish_failure(error: BaseException) -> PublishOutcome:
     """Return the outcome for an error that awscrt raised for one publish."""
     return PublishOutcome(error=error, gone=is_gone(error))
+
+
+def upgrade_error(upgrade: Upgrade | None, was_connected: bool) -> CustomAuthError | None:
+    """Return why an attempt had no upgrade request, if that is what ended it: awscrt loses this error."""
+    return None if upgrade is None or was_connected else upgrade.error
 
 
 def nobody() -> None:

@@ -27,6 +27,7 @@ from .base import (
     native_name,
     nobody,
     publish_failure,
+    upgrade_error,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ class Mqtt311Link:
             if link is not None:
                 link._on_message(topic, payload, dup, int(qos), retain)
 
-        self._connection = builder.mqtt311(on_connection_interrupted=interrupted, on_connection_resumed=resumed)
+        self._upgrade = builder.upgrade()
+        self._connection = builder.mqtt311(
+            on_connection_interrupted=interrupted, on_connection_resumed=resumed, upgrade=self._upgrade
+        )
         self._connection.on_message(received)
 
     @property
@@ -141,6 +145,7 @@ class Mqtt311Link:
         listener = self._listener()
         if error is not None:
             self._runtime.release(self)
+            error = upgrade_error(self._upgrade, was_connected=False) or error
             if listener is not None:
                 listener.link_ended(self, _end_of(error, was_connected=False, by_us=self._ending))
             return

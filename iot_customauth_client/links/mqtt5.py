@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from .base import (
     native_name,
     nobody,
     publish_failure,
+    upgrade_error,
     weakly,
 )
 
@@ -36,12 +38,14 @@ if TYPE_CHECKING:
     from ..outbox import Outgoing
     from ..runtime import Runtime
 
-_CAPABILITIES = Capabilities(
+_IN_CONNECT = Capabilities(
     manual_ack=True,
     reason_codes=True,
     filters_per_subscribe=MAX_FILTERS_PER_SUBSCRIBE,
     renews_in_place=False,
 )
+_IN_UPGRADE = replace(_IN_CONNECT, renews_in_place=True)
+"""With credentials in headers or query, each attempt asks anew; only a change in CONNECT needs a new client."""
 _QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
 
 
@@ -57,7 +61,10 @@ class Mqtt5Link:
         self._connected = False
         self._ending = False
         self._end: LinkEnd | None = None
+        self._capabilities = _IN_CONNECT if builder.settings.credentials_in == "connect" else _IN_UPGRADE
+        self._upgrade = builder.upgrade()
         self._client = builder.mqtt5(
+            upgrade=self._upgrade,
             on_lifecycle_event_attempting_connect_fn=weakly(self._on_attempting),
             on_lifecycle_event_connection_success_fn=weakly(self._on_success),
             on_lifecycle_event_connection_failure_fn=weakly(self._on_failure),
@@ -69,7 +76,7 @@ class Mqtt5Link:
     @property
     def capabilities(self) -> Capabilities:
         """What this kind of link can do."""
-        return _CAPABILITIES
+        return self._capabilities
 
     @property
     def native(self) -> mqtt5.Client:
@@ -178,6 +185,7 @@ class Mqtt5Link:
 
     def _note_end(self, error: BaseException | None, packet: Any, *, was_connected: bool) -> None:
         if self._end is None:
+            error = upgrade_error(self._upgrade, was_connected) or error
             self._end = LinkEnd(
                 was_connected=was_connected,
                 by_us=self._ending,

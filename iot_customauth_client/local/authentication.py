@@ -1,12 +1,14 @@
-"""From a CONNECT to a question for an authorizer function, and from its answer to a grant or a refusal.
+"""From what a client presents to a question for an authorizer function, and from its answer to a grant or a refusal.
 
 ::
 
-    Connect ──question()──> Question ──(the function runs)──> Answer ──judge()──> Verdict with an AuthorizerResult
-        └─────────────────> Refusal                                      └──────> Verdict with a Refusal
+    Presented ──question()──> Question ──(the function runs)──> Answer ──judge()──> Verdict with an AuthorizerResult
+        └───────────────────> Refusal                                      └──────> Verdict with a Refusal
 
-The order of the checks is the service's: read the user name, find the authorizer, is it ACTIVE, is the token there
-and does its signature verify, only then the function. No I/O, no waiting; the policy is the broker's matter.
+The order of the checks is the service's: find the names (`presented.py`), find the authorizer, is it ACTIVE, is the
+token there and does its signature verify, only then the function. There is one way for all protocols and carriers;
+only the words of an explanation depend on the carrier (`credential_advice.py`). No I/O, no waiting; the policy is the
+broker's matter.
 
 The service tells a client none of these causes. Each refusal names its cause in one sentence that holds no secret.
 """
@@ -17,24 +19,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import limits
-from .._suggest import nearest
 from ..authorizer.event import AuthorizerEvent, build_event
 from ..authorizer.result import AuthorizerResult, InvalidResult, validate_result
-from ..carriage import NAME_PARAMETER, SIGNATURE_PARAMETER, ReadUsername, read_username, redact_query
+from ..carriage import NAME_PARAMETER, SIGNATURE_PARAMETER
+from . import credential_advice as advice
 from .authorizer_calls import Answer
 from .authorizers import LocalAuthorizer
-from .codec import Connect
 from .events import AuthorizerOutcome
+from .presented import Carried, Carrier, Presented, choose_carrier, conflict
 from .redaction import scrub, shown_result
 from .signatures import SignatureError, verify
-from .words import listed
-
-_SHOWN_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a CONNECT is refused: `cause` is a stable slug, `explanation` one sentence."""
+    """Why a client is refused: `cause` is a stable slug, `explanation` one sentence."""
 
     cause: str
     explanation: str
@@ -63,82 +62,94 @@ class Verdict:
 
 
 class Authentication:
-    """The authorizers of an endpoint, and the way from a CONNECT to one of them."""
+    """The authorizers of an endpoint, and the way from what a client presents to one of them."""
 
     def __init__(self, authorizers: Mapping[str, LocalAuthorizer], default: str | None) -> None:
         self._authorizers = authorizers
         self._default = default
+        self._default_key = None if default is None else authorizers[default].token_key_name
 
-    def wanted(self, username: str | None) -> str | None:
-        """Return the name of the authorizer that a CONNECT with this user name leads to, if there is one."""
-        name = read_username(username or "").authorizer or self._default
+    def wanted(self, presented: Presented) -> str | None:
+        """Return the name of the authorizer that this leads to, if there is one."""
+        name = self._read(presented).get(NAME_PARAMETER) or self._default
         return name if name in self._authorizers else None
 
-    def question(self, packet: Connect, *, server_name: str | None, connection_id: str) -> Question | Refusal:
-        """Check all that comes before the function is called."""
-        read = read_username(packet.username or "")
+    def carrier(self, presented: Presented) -> Carrier | None:
+        """Return where the credentials were found; None if none of the names came."""
+        carried = choose_carrier(presented, self._default_key)
+        return None if carried is None else carried.carrier
+
+    def warning(self, presented: Presented) -> str | None:
+        """Say so if credentials came in two places; None if all is clear."""
+        return conflict(presented, self._default_key)
+
+    def check_upgrade(self, presented: Presented) -> Refusal | None:
+        """Check what is known before CONNECT: authorizer and signature, if the upgrade carries them."""
+        if choose_carrier(presented, self._default_key) is None and not presented.has_sigv4:
+            return None  # then CONNECT has them
         try:
-            name, authorizer = self._find(read)
-            verified = False if authorizer.signing_disabled else _check_signature(name, authorizer, read)
+            self._verified(presented)
         except _Refused as refused:
             return refused.refusal
-        token = read.get(authorizer.token_key_name) if authorizer.token_key_name is not None else None
+        return None
+
+    def question(self, presented: Presented, *, connection_id: str) -> Question | Refusal:
+        """Check all that comes before the function is called."""
+        try:
+            name, authorizer, carried, verified = self._verified(presented)
+        except _Refused as refused:
+            return refused.refusal
+        token = carried.get(authorizer.token_key_name) if authorizer.token_key_name is not None else None
+        http, mqtt = presented.http, presented.mqtt
         event = build_event(
             connection_id=connection_id,
             signature_verified=verified,
-            server_name=server_name,
+            server_name=presented.server_name,
             token=token,
-            username=packet.username,
-            password=packet.password,
-            client_id=packet.client_id or None,
+            headers=None if http is None else _joined(http.headers),
+            query_string=None if http is None else http.query,
+            username=None if mqtt is None else mqtt.username,
+            password=None if mqtt is None else mqtt.password,
+            client_id=None if mqtt is None else mqtt.client_id or None,
         )
         return Question(name, authorizer, event)
 
-    def _find(self, read: ReadUsername) -> tuple[str, LocalAuthorizer]:
-        if "?" in read.base:
-            raise _Refused(
-                "username_unreadable",
-                "the MQTT user name holds more than one `?`: the service takes what follows the last one for the query,"
-                " so the parameters before it are not seen; write one `?` and join all parameters with `&`"
-                " (if an AWS SDK appended `?SDK=...`, switch its metrics off), and write %3F for a `?` in a value",
-            )
-        _check_repeated(read, limits.RESERVED_PARAMETERS)
-        name = read.authorizer
+    def _read(self, presented: Presented) -> Carried:
+        """Return the carrier that counts; where nothing was found, the one in which a client should have sent it."""
+        found = choose_carrier(presented, self._default_key)
+        if found is not None:
+            return found
+        carriers = presented.carriers()
+        return carriers[-1] if presented.mqtt is not None else carriers[0]
+
+    def _verified(self, presented: Presented) -> tuple[str, LocalAuthorizer, Carried, bool]:
+        """Return the authorizer, its name, where it was named, and whether a signature was verified."""
+        if presented.has_sigv4:
+            raise _Refused("sigv4", advice.SIGV4)
+        carried = self._read(presented)
+        name, authorizer = self._find(carried)
+        if authorizer.signing_disabled:
+            return name, authorizer, carried, False
+        _check_signature(name, authorizer, carried, presented)
+        return name, authorizer, carried, True
+
+    def _find(self, carried: Carried) -> tuple[str, LocalAuthorizer]:
+        if "?" in carried.base:
+            raise _Refused("username_unreadable", advice.TWO_QUESTION_MARKS)
+        _check_repeated(carried, limits.RESERVED_PARAMETERS)
+        name = carried.get(NAME_PARAMETER)
         if name is None:
             if self._default is None:
-                raise _Refused("authorizer_not_named", self._explain_unnamed(read))
+                raise _Refused("authorizer_not_named", advice.authorizer_not_named(carried, self._authorizers))
             name = self._default
         authorizer = self._authorizers.get(name)
         if authorizer is None:
-            raise _Refused("authorizer_unknown", self._explain_unknown(name))
+            raise _Refused("authorizer_unknown", advice.authorizer_unknown(name, self._authorizers))
         if authorizer.status != "ACTIVE":
             raise _Refused(
                 "authorizer_inactive", f"authorizer `{name}` is {authorizer.status}: set its status to ACTIVE"
             )
         return name, authorizer
-
-    def _explain_unnamed(self, read: ReadUsername) -> str:
-        sentence = (
-            f"no authorizer is named and the endpoint has no default one: append ?{NAME_PARAMETER}=NAME to the MQTT"
-            f" user name; known: {listed(self._authorizers)}"
-        )
-        misspelt = next((name for name, _ in read.parameters if _means(name, NAME_PARAMETER)), None)
-        if misspelt is not None:
-            sentence += f". The parameter `{misspelt}` is not read: write {NAME_PARAMETER}, in lower case"
-        elif read.query is None and NAME_PARAMETER in read.base:
-            sentence += ". The user name holds the parameter without a `?` before it"
-        return sentence
-
-    def _explain_unknown(self, name: str) -> str:
-        sentence = f"authorizer `{_shown(name)}` is unknown; known: {listed(self._authorizers)}"
-        meant = nearest(name, self._authorizers)
-        if "%" in name:
-            sentence += ". Its name still holds a `%`: it was percent-encoded twice"
-        elif name.strip("'\"") != name:
-            sentence += ". Write the name without quotation marks"
-        elif meant is not None:
-            sentence += f". Did you mean `{meant}`?"
-        return sentence
 
 
 def judge(question: Question, answer: Answer, *, show_secrets: bool) -> Verdict:
@@ -172,53 +183,35 @@ class _Refused(Exception):
         self.refusal = Refusal(cause, explanation)
 
 
-def _check_signature(name: str, authorizer: LocalAuthorizer, read: ReadUsername) -> bool:
-    """Verify the token's signature; true, or it raises."""
+def _check_signature(name: str, authorizer: LocalAuthorizer, carried: Carried, presented: Presented) -> None:
+    """Verify the token's signature, or raise."""
     key_name = authorizer.token_key_name or ""
-    _check_repeated(read, (key_name,))
-    token = read.get(key_name)
+    _check_repeated(carried, (key_name,))
+    token = carried.get(key_name)
     if token is None:
-        raise _Refused(
-            "token_missing",
-            f"authorizer `{name}` verifies signatures, and the MQTT user name holds no token: append it as"
-            f" `{key_name}=TOKEN`, the authorizer's token key name; parameters that came: {_names(read)}",
-        )
-    if read.signature is None:
-        raise _Refused(
-            "signature_missing",
-            f"authorizer `{name}` verifies signatures, and the MQTT user name holds none: append it as"
-            f" {SIGNATURE_PARAMETER}=SIGNATURE, base64 and then percent-encoded once;"
-            f" parameters that came: {_names(read)}",
-        )
+        raise _Refused("token_missing", advice.token_missing(name, key_name, carried, presented))
+    signature = carried.get(SIGNATURE_PARAMETER)
+    if signature is None:
+        raise _Refused("signature_missing", advice.signature_missing(name, carried, presented))
     try:
-        verify(token, read.signature, authorizer.loaded_keys)
+        verify(token, signature, authorizer.loaded_keys)
     except SignatureError as error:
-        advice = " The token itself still holds a `%`: was it encoded twice?" if "%" in token else ""
-        raise _Refused("signature_invalid", f"authorizer `{name}`: {error}.{advice}") from error
-    return True
+        explanation = advice.signature_invalid(name, error, token, signature, carried)
+        raise _Refused("signature_invalid", explanation) from error
 
 
-def _check_repeated(read: ReadUsername, names: tuple[str, ...]) -> None:
+def _check_repeated(carried: Carried, names: tuple[str, ...]) -> None:
     for name in names:
-        if name in read.repeated:
-            raise _Refused(
-                "parameter_repeated",
-                f"the parameter {name} came more than once in the MQTT user name: send it once, and write %26 for a"
-                " `&` inside a value",
-            )
+        if carried.repeats(name):
+            raise _Refused("parameter_repeated", advice.repeated(name, carried))
 
 
-def _means(name: str, reserved: str) -> bool:
-    return name.lower().strip() == reserved or nearest(name.lower(), (reserved,)) is not None
-
-
-def _names(read: ReadUsername) -> str:
-    """The names of the parameters, without what may be a secret that was pasted in place of a name."""
-    return redact_query(read.query) if read.query else "none"
-
-
-def _shown(name: str) -> str:
-    return name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+def _joined(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Headers as the event has them: one value for each name (RFC 9110 section 5.2 joins them with commas)."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
 
 
 def _plain(result: object) -> dict[str, object] | None:

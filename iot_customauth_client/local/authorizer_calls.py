@@ -1,7 +1,8 @@
 """Running authorizer functions so that none of them can hurt the endpoint.
 
 Each call has a daemon thread of its own and 5 seconds (*custom auth*), counted from the moment it was asked for. Then
-it is *abandoned*: its connection is refused, a late result is ignored, and the thread is asked to end.
+it is *abandoned*: its connection is refused, a late result is ignored, and the thread is asked to end. A function that
+is a URL or a command (`outside_call.py`) is run in the same way, and can be made to end for certain.
 
 ::
 
@@ -34,6 +35,7 @@ from .. import limits
 from ..authorizer.event import AuthorizerEvent
 from .authorizer_files import FunctionSource, FunctionUnavailable
 from .lambda_context import LambdaContext
+from .outside_call import FunctionFailed, InvalidAnswer, OutsideCall
 from .words import counted
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ class AuthorizerCall:
         self.done: Callable[[Answer], None] | None = done
         self.thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._in_function = False
+        self._function: Callable[..., object] | None = None
         self.told_to_end = False
 
     @property
@@ -82,22 +84,27 @@ class AuthorizerCall:
     def run(self, function: Callable[..., object]) -> object:
         """Call the function; in the worker thread."""
         with self._lock:
-            self._in_function = True
+            self._function = function
         try:
             # A copy of its own, of JSON data only: what the function does to it concerns nobody else.
             return function(json.loads(json.dumps(self.event)), self.context)
         finally:
             with self._lock:
-                self._in_function = False
+                self._function = None
 
     def ask_to_end(self) -> None:
-        """Raise SystemExit in the function, if it runs: it ends a loop, and a blocking call once that returns.
+        """Abort a call that goes outside; raise SystemExit in a Python function, if it runs.
 
-        The lock keeps it from hitting a thread that has left the function, which may be another one by now.
+        SystemExit ends a loop, and a blocking call once that returns. The lock keeps it from hitting a thread that has
+        left the function, which may be another one by now.
         """
         with self._lock:
-            if self._in_function and self.thread is not None and self.thread.ident is not None:
-                self.told_to_end = True
+            if self._function is None:
+                return
+            self.told_to_end = True
+            if isinstance(self._function, OutsideCall):
+                self._function.abort()
+            elif self.thread is not None and self.thread.ident is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self.thread.ident), ctypes.py_object(SystemExit)
                 )
@@ -238,6 +245,9 @@ class AuthorizerCalls:
             return failed("failed", str(error))
         try:
             result = call.run(function)
+        except FunctionFailed as error:
+            outcome: Outcome = "invalid" if isinstance(error, InvalidAnswer) else "failed"
+            return failed(outcome, self._scrub(str(error), call.event))
         except BaseException as error:  # noqa: BLE001  # also SystemExit: Lambda calls it an error too
             if not call.told_to_end:  # else the error is ours, and nobody waits for the answer
                 self._print("".join(traceback.format_exception(error)), call)

@@ -22,7 +22,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, TypeAlias
 
-from .authorizers import AuthorizerFunction, LocalAuthorizer, split_function
+from .authorizer_targets import AuthorizerFunction, PythonFile
+from .authorizers import LocalAuthorizer
+from .command import Command, CommandCall
+from .invoke_url import InvokeUrl, UrlCall
 
 _Stamps: TypeAlias = dict[Path, tuple[int, int] | None]
 
@@ -154,11 +157,34 @@ class FileFunction:
         self._siblings = ()
 
 
+class OutsideFunction:
+    """A function that is a URL or a command: nothing is loaded, each call is made anew."""
+
+    def __init__(self, target: InvokeUrl | Command) -> None:
+        self._target = target
+
+    def get(self, *, timeout: float) -> AuthorizerFunction:
+        """Return a call that can be made once. A command that is not there is unavailable; a URL is simply tried."""
+        del timeout
+        if isinstance(self._target, InvokeUrl):
+            return UrlCall(self._target)
+        if (problem := self._target.problem()) is not None:
+            raise FunctionUnavailable(f"the command cannot be started: {problem}")
+        return CommandCall(self._target)
+
+    def close(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
 def function_source(authorizer: LocalAuthorizer) -> FunctionSource:
     """Return where the function of `authorizer` comes from; its file is not read yet."""
-    if callable(authorizer.function):
-        return CallableSource(authorizer.function)
-    return FileFunction(*split_function(authorizer.function))
+    match authorizer.target:
+        case PythonFile() as file:
+            return FileFunction(file.path, file.name)
+        case InvokeUrl() | Command() as target:
+            return OutsideFunction(target)
+        case function:
+            return CallableSource(function)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

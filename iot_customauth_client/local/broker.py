@@ -68,7 +68,7 @@ from .events import Decided, Published
 from .faults import Faults
 from .message import Message
 from .moment import Moment
-from .offence import DisconnectReason, Offence, RefusedConnect
+from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .post import Post
 from .quotas import Quotas
@@ -76,6 +76,7 @@ from .retained import MAX_RETAINED_MESSAGES
 from .router import Router
 from .sessions import MAX_KEPT_SESSIONS, Sessions
 from .sharing import MAX_MEMBERS, Sharing
+from .visitor import Visitor
 
 __all__ = [
     "Broker",
@@ -117,6 +118,7 @@ class Broker:
     max_retained_messages: of all topics together; one more is refused with code 151.
     max_kept_sessions: without a connection; one more ends the one that was left first.
     max_shared_members: of one shared subscription; one more is refused with code 151.
+    faults: what is to be done wrong on demand; its own, in which nothing is, by default.
     choose: picks the member of a shared subscription: a number below the one it is given.
     new_uuid: makes assigned client ids and trace ids.
 
@@ -138,6 +140,7 @@ class Broker:
         max_retained_messages: int = MAX_RETAINED_MESSAGES,
         max_kept_sessions: int = MAX_KEPT_SESSIONS,
         max_shared_members: int = MAX_MEMBERS,
+        faults: Faults | None = None,
         choose: Callable[[int], int] = randrange,
         new_uuid: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
@@ -147,7 +150,7 @@ class Broker:
                 f"{MAX_SESSION_EXPIRY_SECONDS} s"
             )
         self._at = float("-inf")
-        self.faults: Final = Faults()
+        self.faults: Final = Faults() if faults is None else faults
         """What is to be done wrong on demand."""
         self._agenda = Agenda()
         post = Post(self.faults, self._agenda)
@@ -419,6 +422,35 @@ class Broker:
         self._router.publish(message, moment, effects)
         self._connections.settle(moment, effects)
         return effects
+
+    def publish_for(
+        self,
+        visitor: Visitor,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        properties: Properties,
+        now: float,
+        at: float,
+    ) -> tuple[list[Effect], RefusedOperation | None]:
+        """Publish for a client that has no MQTT connection, as HTTPS requests are: see `visitor.py`.
+
+        Returns what is to be done and, if the message was not published, why.
+        """
+        moment, effects = self._begin(now, at)
+        message = Message.of(
+            topic, payload, qos=qos, retain=retain, publisher=None, properties=properties, at=moment.at
+        )
+        try:
+            visitor.check(message, properties, self._router.can_retain(message, moment), effects)
+        except RefusedOperation as refusal:
+            return effects, refusal
+        effects.append(Happened(Published(visitor.connection, "", topic, payload, qos, retain, False)))
+        self._router.publish(message, moment, effects)
+        self._connections.settle(moment, effects)
+        return effects, None
 
     def sizes(self) -> dict[str, int]:
         """Count what the broker holds; all but `retained` is 0 when every connection was `closed`, every session has

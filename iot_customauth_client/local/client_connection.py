@@ -1,37 +1,42 @@
-"""One TCP connection of the local endpoint: bytes from the socket in, through front, TLS and codec, to the broker.
+"""One TCP connection of the local endpoint: bytes from the socket through front and TLS to what is spoken inside.
 
 ::
 
     FRONT ──ClientHello──> TLS ──ALPN mqtt──> CONNECT ──> AUTHORIZER ──granted──> LIVE
-      │                     │ └──no ALPN────> HTTP            │                    │
-      └──── turned away ────┴─────────┴─────────┴── refused ──┴──── hung up ───────┴──> LEAVING ──> (closed)
+      │                     │                    ^            │                    │
+      │                     │                    │101         │                    │
+      │                     └──no ALPN──> HTTP ──┴──> AUTHORIZER ──> IDLE ──> HTTP │
+      └──── turned away ────┴──────────────┴───── refused ────┴─────── hung up ────┴──> LEAVING ──> (closed)
 
 Every stage that waits for the peer has a time limit but LIVE, which has the keep alive. LEAVING has written its last
 bytes and discards what still comes, for `LINGER_SECONDS` at most: closing a socket with unread bytes in it would take
 the last answer away from the peer.
 
-This file owns the socket of one connection and nothing else: what a packet means is the broker's matter, who may
-connect the authorizer's. It creates no task; its one timer is cancelled when it changes stage or ends.
+This file owns the socket of one connection and nothing else: what is spoken inside TLS is a `Talk`, MQTT or HTTP. It
+creates no task; its one timer is cancelled when it changes stage or ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
+import select
 import socket
-from typing import TYPE_CHECKING, Final, cast
+import struct
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from .. import limits
-from .codec import CodecError, Connect, Decoder, Packet, Version, encode
-from .connect_attempt import ConnectAttempt
+from .codec import Packet
 from .doors import Door, TurnAway, choose_door
-from .effects import Grant
 from .events import Closed, Event, Handshake, Opened, TurnedAway
 from .events import Proxied as ProxiedEvent
 from .front import Front, Hello, Proxied
-from .http_door import HttpDoor, http_on_mqtt_door
 from .http_head import Reply
+from .http_talk import HttpTalk
+from .mqtt_talk import MqttTalk
+from .pipes import PlainPipe
+from .reading import Pause, Reading
+from .talk import HALF_OPEN, Stage, Talk
 from .tls import TlsError, TlsStream, alert
 
 if TYPE_CHECKING:
@@ -40,31 +45,19 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS: Final = 10.0
 """From the accepted TCP connection to the end of the TLS handshake."""
 CONNECT_SECONDS: Final = 10.0
-"""From there to a complete CONNECT (or HTTP request)."""
+"""From there to a complete CONNECT or HTTP request; and from an upgrade to a complete CONNECT."""
+HTTP_IDLE_SECONDS: Final = 60.0
+"""How long a connection may wait for its next HTTP request. Our own bound: the service's is not documented."""
 LINGER_SECONDS: Final = 2.0
 """How long a connection that was ended waits for its peer to close too."""
-MAX_HELD_BYTES: Final = 256 * 1024
-"""What a client may send ahead while its authorizer runs; then nothing more is read until the answer is there."""
 MAX_UNSENT_BYTES: Final = 32 * 1024 * 1024
 """What may wait for a peer that does not read; beyond that it is cut off."""
 
-_RECOGNISABLE_BYTES = 16
+_LINGER_NOT = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: closing resets the connection
+_PEER_HAS_CLOSED = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last on Linux only
 
-
-class Stage(enum.Enum):
-    """How far a connection has come."""
-
-    FRONT = "before its ClientHello"
-    TLS = "within the TLS handshake"
-    HTTP = "before a complete HTTP request or CONNECT"
-    CONNECT = "after the TLS handshake, before a complete CONNECT"
-    AUTHORIZER = "while the authorizer ran"
-    LIVE = "connected"
-    LEAVING = "leaving"
-
-
-HALF_OPEN = frozenset({Stage.FRONT, Stage.TLS, Stage.HTTP, Stage.CONNECT})
-"""Stages in which a peer has not shown yet that it is a client."""
+DropKind: TypeAlias = Literal["rst", "fin"]
+"""How a TCP connection is dropped: reset, or ended without a farewell of TLS and MQTT."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -72,39 +65,50 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, server: Server, number: int) -> None:
         self.number: Final = number
+        self.server: Final = server
         self.stage = Stage.FRONT
-        self._server = server
+        self.source_ip: str | None = None
+        self.is_hanging_up = False
+        """Whether it leaves once this turn's output is written."""
         self._loop = server.loop
         self._front = Front(server.served, ports=(limits.SERVICE_PORT, server.port))
         self._hello: Hello | None = None
         self._door = Door.MQTT
         self._tls: TlsStream | None = None
-        self._http = HttpDoor()
-        self._decoder = Decoder(max_packet_bytes=limits.MAX_PACKET_BYTES)
-        self._head = b""
-        self._held: list[Packet] = []
-        self._held_error: CodecError | None = None
-        self._held_bytes = bytearray()
-        self._unsent: list[bytes] = []
-        self._last_words = False
+        self._talk: Talk | None = None
+        self._silent = False
+        self._holding: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._source_ip: str | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # set by connection_made, before all else
+        self._reading: Reading = cast("Reading", None)  # likewise
+
+    @property
+    def left(self) -> bool:
+        """Whether nothing is sent and received any more."""
+        return self.stage is Stage.LEAVING
+
+    @property
+    def server_name(self) -> str | None:
+        """SNI as the client sent it."""
+        return self._hello.client_hello.server_name if self._hello else None
 
     # -- called by asyncio -------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin. asyncio has set TCP_NODELAY on the socket."""
         self._transport = cast("asyncio.Transport", transport)
+        self._reading = Reading(self._transport)
         peer = cast("tuple[str, int] | None", transport.get_extra_info("peername"))
-        self._source_ip, port = peer[:2] if peer else (None, 0)
-        host = f"[{self._source_ip}]" if self._source_ip and ":" in self._source_ip else self._source_ip
+        self.source_ip, port = peer[:2] if peer else (None, 0)
+        host = f"[{self.source_ip}]" if self.source_ip and ":" in self.source_ip else self.source_ip
         self._happened(Opened(self.number, f"{host}:{port}" if peer else "unknown"))
         self._limit(HANDSHAKE_SECONDS)
-        self._server.opened(self)
+        self.server.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket gave."""
+        if self._silent:
+            return
         match self.stage:
             case Stage.LEAVING:
                 return
@@ -112,7 +116,7 @@ class ClientConnection(asyncio.Protocol):
                 self._receive_front(data)
             case _:
                 self._receive_tls(data)
-        self._server.flush()
+        self.server.flush()
 
     def eof_received(self) -> None:
         """Let asyncio close the connection: nothing is sent to a peer that has ended its side."""
@@ -120,65 +124,100 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up; the one place through which every connection goes at last."""
         del exc  # asyncio gives the reset or broken pipe; for the client it is lost all the same
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._holding):
+            if timer is not None:
+                timer.cancel()
         if self.stage in HALF_OPEN:
             explanation = "the client closed the connection " + (
                 self._front.progress if self.stage is Stage.FRONT else self.stage.value
             )
             self._happened(TurnedAway(self.number, "closed_early", explanation))
         self.stage = Stage.LEAVING
-        self._held.clear()
-        self._held_bytes.clear()
-        self._unsent.clear()
-        self._server.closed(self)
+        if self._talk is not None:
+            self._talk.forget()
+        self.server.closed(self)
         self._happened(Closed(self.number))
-        self._server.flush()
+        self.server.flush()
 
     # -- called by the server ----------------------------------------------------------------------------------------
 
     def send(self, packet: Packet) -> None:
         """Put a packet into this turn's output; `flush` writes it."""
-        if self.stage is not Stage.LEAVING and not self._last_words:
-            self._unsent.append(encode(packet, self._decoder.version or Version.MQTT5))
-            self._server.has_output(self)
+        if self._talk is not None and not (self.left or self.is_hanging_up):
+            self._talk.send(packet)
+            self.server.has_output(self)
 
     def hang_up(self) -> None:
         """Leave once this turn's output is written."""
-        self._last_words = True
-        self._server.has_output(self)
+        self.is_hanging_up = True
+        self.server.has_output(self)
+
+    def hold(self, seconds: float) -> None:
+        """Read nothing for so long: the client has used up its throughput."""
+        if self._holding is not None:
+            self._holding.cancel()
+        self._reading.pause(Pause.THROUGHPUT)
+        self._holding = self._loop.call_later(seconds, self._reading.resume, Pause.THROUGHPUT)
 
     def flush(self) -> None:
         """Write this turn's output with one call, as few TLS records as possible."""
-        if self.stage is Stage.LEAVING or self._tls is None:
-            self._unsent.clear()
+        if self.left or self._talk is None:
             return
-        if self._unsent:
-            plaintext = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
-            self._unsent.clear()
-            self._transport.write(self._tls.send(plaintext))
-            if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-                self._server.cut_off(self, f"the client does not read: {MAX_UNSENT_BYTES:,} bytes wait for it")
-                return
-        if self._last_words:
-            self._leave()
+        plaintext = self._talk.output()
+        if plaintext:
+            self.write(plaintext)
+        if self.is_hanging_up:
+            self.leave()
 
     def turn_away(self, turn_away: TurnAway) -> None:
         """End a connection that is not a client yet, with an alert if TLS has not begun."""
         self._happened(TurnedAway(self.number, turn_away.cause, turn_away.explanation))
         if turn_away.alert is not None and self._tls is None:
             self._transport.write(alert(turn_away.alert))
-        self._leave()
+        self.leave()
 
     def close(self) -> None:
         """End in good order, without a word in the log and without waiting for the peer: the endpoint stops."""
-        self._leave()
+        self._silent = False
+        self.leave()
         self._transport.close()
 
     def abort(self) -> None:
         """End at once; what was not sent is lost."""
         self.stage = Stage.LEAVING
         self._transport.abort()
+
+    # -- faults that a test asks for --------------------------------------------------------------------------------
+
+    def drop(self, how: DropKind) -> None:
+        """End the TCP connection at once, without a word of TLS or MQTT: by a reset, or by an end of the stream."""
+        if how == "fin":
+            self._silent = False
+            self.leave(farewell=False)
+            return
+        with contextlib.suppress(OSError):
+            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self.abort()
+
+    def fall_silent(self) -> None:
+        """Read and answer nothing any more, while the TCP connection stays."""
+        self._silent = True
+        self._reading.pause(Pause.SILENT)
+        if self._timer is not None:
+            self._timer.cancel()
+        self.server.is_client(self)
+
+    def end_if_peer_has(self) -> None:
+        """Abort a silent connection whose peer has closed: nothing else would notice that."""
+        if not self._silent:
+            return
+        poll = select.poll()
+        poll.register(self._socket(), _PEER_HAS_CLOSED)
+        if poll.poll(0):
+            self.abort()
+
+    def _socket(self) -> socket.socket:
+        return cast("socket.socket", self._transport.get_extra_info("socket"))
 
     # -- before MQTT -------------------------------------------------------------------------------------------------
 
@@ -197,12 +236,12 @@ class ClientConnection(asyncio.Protocol):
     def _choose_door(self, hello: Hello) -> None:
         self._hello = hello
         offer = hello.client_hello
-        door = choose_door(offer.server_name, offer.alpn, self._server.served)
+        door = choose_door(offer.server_name, offer.alpn, self.server.served)
         if isinstance(door, TurnAway):
             self.turn_away(door)
             return
         self._door = door
-        self._tls = TlsStream(self._server.contexts[door])
+        self._tls = TlsStream(self.server.contexts[door])
         self.stage = Stage.TLS
         self._receive_tls(hello.received)
 
@@ -221,138 +260,93 @@ class ClientConnection(asyncio.Protocol):
             self._handshake_done(tls)
         if self.stage in _SHAKING:
             _acknowledge_now(self._transport)
-        if received.plaintext:
-            if self.stage is Stage.HTTP:
-                self._receive_http(tls, received.plaintext)
-            else:
-                self._receive_mqtt(received.plaintext)
-        if tls.eof and not self._left():
-            self._server.flush()
+        if received.plaintext and self._talk is not None:
+            self._talk.receive(received.plaintext)
+        if tls.eof and not self.left:
+            self.server.flush()
             self._transport.close()
 
-    def _left(self) -> bool:
-        return self.stage is Stage.LEAVING
-
     def _tls_failed(self, error: TlsError) -> None:
+        self._talk = None  # nothing can be sent any more
         if error.to_write:
             self._transport.write(error.to_write)
         if self.stage in HALF_OPEN:
             self.turn_away(TurnAway(error.cause, None, error.explanation))
         else:
-            self._server.cut_off(self, error.explanation)
+            self.server.cut_off(self, error.explanation)
 
     def _handshake_done(self, tls: TlsStream) -> None:
         offer = self._hello.client_hello if self._hello else None
         server_name, offered = (offer.server_name, offer.alpn) if offer else (None, ())
-        self.stage = Stage.CONNECT if self._door is Door.MQTT else Stage.HTTP
+        if self._door is Door.MQTT:
+            self._talk, self.stage = MqttTalk(self, PlainPipe()), Stage.CONNECT
+        else:
+            self._talk, self.stage = HttpTalk(self), Stage.HTTP
         self._limit(CONNECT_SECONDS)
         self._happened(Handshake(self.number, server_name, offered, tls.alpn, tls.version or ""))
 
-    def _receive_http(self, tls: TlsStream, plaintext: bytes) -> None:
-        for output in self._http.receive(plaintext):
-            match output:
-                case Reply():
-                    self._transport.write(tls.send(output.data))
-                case TurnAway():
-                    self.turn_away(output)
+    # -- called by the talk ------------------------------------------------------------------------------------------
 
-    # -- MQTT --------------------------------------------------------------------------------------------------------
-
-    def _receive_mqtt(self, plaintext: bytes) -> None:
-        if self.stage is Stage.AUTHORIZER:
-            self._hold(plaintext)
+    def write(self, plaintext: bytes) -> None:
+        """Send plaintext now."""
+        if self.left or self._silent or self._tls is None:
             return
-        if self.stage is Stage.CONNECT and len(self._head) < _RECOGNISABLE_BYTES:
-            self._head += plaintext[:_RECOGNISABLE_BYTES]
-        try:
-            packets, error = self._decoder.feed(plaintext), None
-        except CodecError as failure:
-            packets, error = list(failure.before), failure
-        self._take(packets, error)
+        self._transport.write(self._tls.send(plaintext))
+        if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.server.cut_off(self, f"the client does not read: {MAX_UNSENT_BYTES:,} bytes wait for it")
 
-    def _take(self, packets: list[Packet], error: CodecError | None) -> None:
-        """Hand packets to the broker, in order; behind a CONNECT they wait for the authorizer."""
-        server = self._server
-        for index, packet in enumerate(packets):
-            if self.stage is Stage.CONNECT and isinstance(packet, Connect):
-                self._held, self._held_error = packets[index + 1 :], error
-                self._authenticate(packet)
-                return
-            if self._left() or self._last_words:
-                return
-            now = self._loop.time()
-            server.perform(server.broker.receive(self.number, packet, now=now, at=now))
-        if error is None or self._left() or self._last_words:
-            return
-        wrong_door = http_on_mqtt_door(self._head) if self.stage is Stage.CONNECT else None
-        if wrong_door is not None:
-            self.turn_away(wrong_door)
-            return
-        self._end_half_open()
-        now = self._loop.time()
-        server.perform(server.broker.malformed(self.number, error, self._decoder.version, now=now, at=now))
+    def pause(self) -> None:
+        """Read nothing more from the peer."""
+        self._reading.pause(Pause.AHEAD)
 
-    def _hold(self, plaintext: bytes) -> None:
-        self._held_bytes += plaintext
-        if len(self._held_bytes) > MAX_HELD_BYTES:
-            self._transport.pause_reading()
+    def resume(self) -> None:
+        """Read again."""
+        self._reading.resume(Pause.AHEAD)
 
-    def _authenticate(self, packet: Connect) -> None:
-        self._end_half_open()
-        ConnectAttempt(
-            self._server,
-            self.number,
-            packet,
-            server_name=self._hello.client_hello.server_name if self._hello else None,
-            source_ip=self._source_ip,
-            is_there=lambda: not self._left(),
-            granted=self._granted,
-        ).begin()
+    def become(self, talk: Talk, stage: Stage, received: bytes) -> None:
+        """Go on with another talk, which is given what the present one received for it."""
+        self._talk = talk
+        self.enter(stage)
+        if received and not self.left:
+            talk.receive(received)
 
-    def _granted(self, packet: Connect, grant: Grant) -> None:
-        server = self._server
-        self.stage = Stage.LIVE
-        now = self._loop.time()
-        server.perform(server.broker.connect(self.number, packet, grant, now=now, at=now))
-        self._release()
+    def enter(self, stage: Stage) -> None:
+        """Wait for the peer, in a stage that has a time limit."""
+        self.stage = stage
+        self._limit(HTTP_IDLE_SECONDS if stage is Stage.IDLE else CONNECT_SECONDS)
 
-    def _release(self) -> None:
-        """Go on with what came while the authorizer ran."""
-        packets, error, plaintext = self._held, self._held_error, bytes(self._held_bytes)
-        self._held, self._held_error = [], None
-        self._held_bytes.clear()
-        self._take(packets, error)
-        if plaintext and error is None and not (self._left() or self._last_words):
-            self._receive_mqtt(plaintext)
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+    def heard(self) -> None:
+        """Note that the peer has said something whole: no time limit of ours applies while it is dealt with."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.stage = Stage.AUTHORIZER
 
     # -- ends and times ----------------------------------------------------------------------------------------------
 
-    def _leave(self) -> None:
-        """Write the last bytes, say that there will be no more, and wait a little for the peer to close."""
-        if self._left():
+    def leave(self, *, farewell: bool = True) -> None:
+        """Write the last bytes, say that there will be no more, and wait a little for the peer to close.
+
+        farewell: end the protocols inside TCP in good order too.
+        """
+        if self.left or self._silent:
             return
+        if farewell and self._talk is not None and not self._transport.is_closing() and (last := self._talk.farewell()):
+            self.write(last)
+            if self.left:
+                return
         self.stage = Stage.LEAVING
-        self._server.is_client(self)
+        self.server.is_client(self)
         if self._transport.is_closing():
             return
-        if self._tls is not None:
+        if self._tls is not None and farewell:
             self._transport.write(self._tls.close())
         try:
             self._transport.write_eof()
         except OSError:  # the peer has reset the connection, and asyncio has not noticed yet
             self._transport.abort()
             return
-        self._transport.resume_reading()
+        self._reading.resume_all()
         self._limit(LINGER_SECONDS)
-
-    def _end_half_open(self) -> None:
-        """The peer has shown what it is: no time limit of ours applies any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self.stage = Stage.AUTHORIZER
-        self._server.is_client(self)
 
     def _limit(self, seconds: float) -> None:
         if self._timer is not None:
@@ -363,14 +357,17 @@ class ClientConnection(asyncio.Protocol):
         if self.stage is Stage.LEAVING:
             self._transport.abort()
             return
+        if self.stage is Stage.IDLE:
+            self.leave()
+            return
         where = self._front.progress if self.stage is Stage.FRONT else self.stage.value
         self.turn_away(TurnAway("too_slow", None, f"the client was silent or too slow for {seconds:g} s, {where}"))
 
     def _happened(self, event: Event) -> None:
-        self._server.log.append(event)
+        self.server.log.append(event)
 
 
-_SHAKING = frozenset({Stage.TLS, Stage.HTTP, Stage.CONNECT})
+_SHAKING = frozenset({Stage.TLS, Stage.HTTP, Stage.IDLE, Stage.CONNECT})
 
 
 def _acknowledge_now(transport: asyncio.Transport) -> None:

@@ -24,7 +24,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .._suggest import unknown
 from .._validation import refuse
 from ..errors import ConfigurationError
-from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name, split_function
+from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
+from .authorizer_targets import split_function
+from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name
+from .command import Command
+from .invoke_url import is_url
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -37,7 +41,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_err
 class EndpointTable(BaseModel):
     """`[endpoint]`, and the flags: each key is a flag with underscores, `hostnames` is `--hostname` repeated.
 
-    `refused_subscribe_311` is no flag: see `LocalEndpoint`.
+    `refused_subscribe_311` and `session_expiry_seconds` are no flags: see `LocalEndpoint`.
     """
 
     model_config = _STRICT
@@ -51,16 +55,19 @@ class EndpointTable(BaseModel):
     account: str | None = None
     ready_file: str | None = None
     refused_subscribe_311: Literal["hang_up", "suback"] = "hang_up"
+    quotas: Literal["off", "aws"] = "off"
+    session_expiry_seconds: int = Field(default=DEFAULT_SESSION_EXPIRY_SECONDS, ge=1, le=MAX_SESSION_EXPIRY_SECONDS)
     log_format: LogFormat = "text"
     show_secrets: bool = False
 
 
 class AuthorizerTable(BaseModel):
-    """`[authorizers.NAME]`; `public_keys` are PEM files."""
+    """`[authorizers.NAME]`; `public_keys` are PEM files. Either `function` or `command` is there."""
 
     model_config = _STRICT
 
-    function: str
+    function: str | None = None
+    command: list[str] | None = None
     signing_disabled: bool = False
     token_key_name: str | None = None
     public_keys: list[str] = []
@@ -84,6 +91,8 @@ class LocalConfig:
     account: str | None
     ready_file: Path | None
     refused_subscribe_311: Literal["hang_up", "suback"]
+    quotas: Literal["off", "aws"]
+    session_expiry_seconds: int
     log_format: LogFormat
     show_secrets: bool
     authorizers: Mapping[str, LocalAuthorizer] = field(repr=False)
@@ -101,10 +110,11 @@ class Flags:
     region: str | None = None
     account: str | None = None
     ready_file: Path | None = None
+    quotas: str | None = None
     log_format: str | None = None
     show_secrets: bool = False
     authorizers: Sequence[str] = ()
-    """Each `NAME=FILE.py` or `NAME=FILE.py:function`."""
+    """Each `NAME=FILE.py`, `NAME=FILE.py:function` or `NAME=http://...`."""
 
 
 def configure(file: Path | None, flags: Flags) -> LocalConfig:
@@ -139,6 +149,8 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         account=merged.account,
         ready_file=None if merged.ready_file is None else Path(merged.ready_file),
         refused_subscribe_311=merged.refused_subscribe_311,
+        quotas=merged.quotas,
+        session_expiry_seconds=merged.session_expiry_seconds,
         log_format=merged.log_format,
         show_secrets=merged.show_secrets,
         authorizers=as_authorizers(authorizers, default=merged.default_authorizer),
@@ -146,20 +158,24 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
 
 
 def split_authorizer_flag(text: str) -> tuple[str, str]:
-    """Split `NAME=FILE.py[:function]`. Both may hold `=`: the first split that leads to a file counts.
+    """Split `NAME=FILE.py[:function]` or `NAME=URL`.
+
+    Both sides may hold `=`: the first split that leads to a file or a URL counts.
 
     Raises `ConfigurationError` if there is no `=`, or the name is none that the service would take.
     """
     places = [index for index, character in enumerate(text) if character == "="]
     if not places:
-        raise ConfigurationError(f"--authorizer {text!r}: write NAME=FILE.py or NAME=FILE.py:function")
-    best = next((place for place in places if _is_file(text[place + 1 :])), places[0])
+        raise ConfigurationError(f"--authorizer {text!r}: write NAME=FILE.py or NAME=FILE.py:function, or NAME=URL")
+    best = next((place for place in places if _is_function(text[place + 1 :])), places[0])
     name = text[:best]
     check_authorizer_name(name)
     return name, text[best + 1 :]
 
 
-def _is_file(function: str) -> bool:
+def _is_function(function: str) -> bool:
+    if is_url(function):
+        return True
     try:
         return split_function(function)[0].is_file()
     except ConfigurationError:
@@ -172,12 +188,10 @@ def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalA
     table = _check(AuthorizerTable, entry, where)
     try:
         check_authorizer_name(name)
-        path, function_name = split_function(table.function)
-        path = directory / path
-        if not path.is_file():
-            raise ConfigurationError(f"there is no file {path}")
         return LocalAuthorizer(
-            f"{path}:{function_name}",
+            None if table.function is None else _function(table.function, directory),
+            command=table.command,
+            working_directory=None if table.command is None else _command_directory(table.command, directory),
             signing_disabled=table.signing_disabled,
             token_key_name=table.token_key_name,
             public_keys=tuple(directory / key for key in table.public_keys),
@@ -186,6 +200,25 @@ def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalA
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error.message}") from error
+
+
+def _function(text: str, directory: Path) -> str:
+    """Return the function as `LocalAuthorizer` takes it; a file's path stands from the TOML file."""
+    if is_url(text):
+        return text
+    path, function_name = split_function(text)
+    path = directory / path
+    if not path.is_file():
+        raise ConfigurationError(f"there is no file {path}")
+    return f"{path}:{function_name}"
+
+
+def _command_directory(command: list[str], directory: Path) -> Path:
+    """Return where a command runs: beside the TOML file, so that the paths among its arguments stand from there."""
+    problem = Command.of(command, directory).problem()
+    if problem is not None:
+        raise ConfigurationError(f"command: {problem}")
+    return directory
 
 
 def _read(file: Path) -> dict[str, Any]:

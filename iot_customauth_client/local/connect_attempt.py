@@ -3,8 +3,8 @@
 ::
 
     begin ──refusal──────────────────────────────> the broker refuses
-      └──question──> the function ──answer──> judged ──refusal──┘
-                                                 └──────────> granted(packet, grant)
+      └──question──> the function ──verdict──refusal──┘
+                                        └──────────> granted(packet, grant)
 
 The client may leave while the function runs: then its answer is written down and goes nowhere.
 """
@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from .. import limits
 from ..carriage import redact_username
-from .authentication import Question, Refusal, judge
-from .authorizer_calls import Answer
+from .authentication import Question, Refusal, Verdict
 from .codec import Connect
+from .consultation import consult, make_grant
 from .effects import Grant
-from .events import AuthorizerAnswered, AuthorizerCalled, ConnectReceived, Refused
+from .events import ConnectReceived, Refused, Warned
 from .live_connection import protocol_name
-from .redaction import shown_event
+from .presented import HttpPart, MqttPart, Presented
 
 if TYPE_CHECKING:
     from .server import Server
@@ -35,6 +35,7 @@ class ConnectAttempt:
     """The CONNECT of one connection.
 
     server_name, source_ip: of the connection, for the event and the policy.
+    http: the upgrade that came before, if MQTT travels in WebSocket.
     is_there: says whether the client still is.
     granted: is called when the authorizer lets the client in, before the policy is asked.
     """
@@ -47,53 +48,42 @@ class ConnectAttempt:
         *,
         server_name: str | None,
         source_ip: str | None,
+        http: HttpPart | None,
         is_there: Callable[[], bool],
         granted: Granted,
     ) -> None:
         self._server: Final = server
         self._connection: Final = connection
         self._packet: Final = packet
-        self._server_name: Final = server_name
+        self._presented: Final = Presented(
+            server_name, http, MqttPart(packet.username, packet.password, packet.client_id)
+        )
         self._source_ip: Final = source_ip
         self._is_there: Final = is_there
         self._granted: Final = granted
 
     def begin(self) -> None:
         """Check what comes before the function, then have it called."""
-        server, packet = self._server, self._packet
         self._tell_connect()
-        question = server.authentication.question(
-            packet, server_name=self._server_name, connection_id=str(uuid.uuid4())
-        )
+        question = self._server.authentication.question(self._presented, connection_id=str(uuid.uuid4()))
         if isinstance(question, Refusal):
             self._refuse(question)
             return
-        event = question.event if server.show_secrets else shown_event(question.event)
-        server.log.append(AuthorizerCalled(self._connection, question.name, cast("dict[str, object]", event)))
-        server.ask(question, lambda answer: self._answered(question, answer))
-
-    def _answered(self, question: Question, answer: Answer) -> None:
-        server = self._server
-        verdict = judge(question, answer, show_secrets=server.show_secrets)
-        explanation = verdict.refusal.explanation if verdict.refusal else ""
-        server.log.append(
-            AuthorizerAnswered(
-                self._connection,
-                question.name,
-                verdict.outcome,
-                answer.elapsed_seconds,
-                verdict.shown,
-                explanation,
-            )
+        consult(
+            self._server,
+            self._connection,
+            question,
+            lambda verdict, elapsed_seconds: self._judged(question, verdict, elapsed_seconds),
         )
+
+    def _judged(self, question: Question, verdict: Verdict, elapsed_seconds: float) -> None:
         if not self._is_there():
-            self._tell_left(answer.elapsed_seconds)
+            self._tell_left(elapsed_seconds)
         elif verdict.result is not None:
-            policies = server.place.fit(verdict.result.policies)
-            self._granted(self._packet, Grant(verdict.result.principal_id, policies, self._source_ip))
+            self._granted(self._packet, make_grant(self._server, verdict.result, self._source_ip))
+            self._server.keep_asking(self._connection, question, verdict.result, self._source_ip)
         elif verdict.refusal is not None:
             self._refuse(verdict.refusal)
-        server.flush()
 
     def _refuse(self, refusal: Refusal) -> None:
         server = self._server
@@ -102,21 +92,25 @@ class ConnectAttempt:
         )
 
     def _tell_connect(self) -> None:
-        packet, username = self._packet, self._packet.username
-        if username is not None and not self._server.show_secrets:
+        server, packet, username = self._server, self._packet, self._packet.username
+        if username is not None and not server.show_secrets:
             username = redact_username(username)
-        self._server.log.append(
+        server.log.append(
             ConnectReceived(
                 self._connection,
                 packet.client_id,
                 protocol_name(packet.version),
                 username,
-                self._server.authentication.wanted(packet.username),
+                server.authentication.wanted(self._presented),
                 packet.keep_alive_seconds,
                 packet.clean_start,
                 packet.will.topic if packet.will else None,
+                "tls" if self._presented.http is None else "websocket",
             )
         )
+        warning = server.authentication.warning(self._presented)
+        if warning is not None:
+            server.log.append(Warned(self._connection, "credentials_in_two_places", warning))
 
     def _tell_left(self, elapsed_seconds: float) -> None:
         limit = limits.AUTHORIZER_TIMEOUT_SECONDS

@@ -20,20 +20,24 @@ from typing import TYPE_CHECKING, Self, Unpack, get_args, overload
 
 from .._suggest import unknown
 from ..errors import ConfigurationError
-from .authorizers import AuthorizerFunction, LocalAuthorizer, as_authorizers
+from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
+from .authorizer_targets import AuthorizerFunction
+from .authorizers import LocalAuthorizer, as_authorizers
+from .broker import Quotas
 from .certificates import Certificates
-from .codec import Properties, Property, PropertyValue
+from .codec import Properties, Property, PropertyValue, ReasonCode
 from .dialogue import RefusedSubscribe311
 from .doors import Door, ServedNames
-from .effects import Happened
+from .endpoint_faults import EndpointFaults
 from .endpoint_thread import EndpointThread
 from .event_log import EventLog, EventT
-from .events import Disconnected, Event, Listening, Stopped
+from .events import Event, Listening, Stopped
 from .listening_socket import listen
 from .place import Place
 from .server import Server
 
 if TYPE_CHECKING:
+    from ..clock import Clock
     from ..settings import ConnectionSettings, SettingsDict
 
 
@@ -52,6 +56,12 @@ class LocalEndpoint:
             that looks like AWS's; where nothing tells it, policies for any region and account fit.
         refused_subscribe_311: what an MQTT 3.1.1 client gets for a SUBSCRIBE that its policy denies: the service hangs
             up (`"hang_up"`); `"suback"` answers with failure codes instead, which some clients need for their tests.
+        quotas: `"aws"` also enforces the service's rates (1 CONNECT a second for each client id, 100 publishes a second
+            ...); sizes and counts are always enforced.
+        session_expiry_seconds: how long a session is kept without its client, 1 to 604,800: what MQTT 3.1.1 gets, and
+            the most that MQTT 5 gets. The service's default is an hour.
+        clock: a `ManualClock` lets a test move the endpoint's time: refreshes, the end of a connection's life, session
+            and message expiry, delayed wills. Keep alive, sockets and the authorizer's 5 s stay real.
         show_secrets: put user names, passwords and tokens into the events as they are.
 
     Raises:
@@ -74,6 +84,9 @@ class LocalEndpoint:
         region: str | None = None,
         account: str | None = None,
         refused_subscribe_311: RefusedSubscribe311 = "hang_up",
+        quotas: Quotas = "off",
+        session_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
+        clock: Clock | None = None,
         show_secrets: bool = False,
     ) -> None:
         self._authorizers = as_authorizers(authorizers, default=default_authorizer)
@@ -91,6 +104,17 @@ class LocalEndpoint:
                 unknown("refused_subscribe_311", refused_subscribe_311, get_args(RefusedSubscribe311))
             )
         self._refused_subscribe_311: RefusedSubscribe311 = refused_subscribe_311
+        if quotas not in get_args(Quotas):
+            raise ConfigurationError(unknown("quotas", quotas, get_args(Quotas)))
+        self._quotas: Quotas = quotas
+        if not 1 <= session_expiry_seconds <= MAX_SESSION_EXPIRY_SECONDS:
+            raise ConfigurationError(
+                f"session_expiry_seconds is {session_expiry_seconds}: the service keeps a session for 1 to"
+                f" {MAX_SESSION_EXPIRY_SECONDS:,} s"
+            )
+        self._session_expiry_seconds = session_expiry_seconds
+        self._clock = clock
+        self._faults = EndpointFaults(self._needs_running)
         self._show_secrets = show_secrets
         self._events = EventLog()
         self._running: EndpointThread | None = None
@@ -228,21 +252,47 @@ class LocalEndpoint:
 
     # -- what it can be told to do -------------------------------------------------------------------------------------
 
-    def disconnect(self, client_id: str, reason: str = "API_INITIATED_DISCONNECT") -> bool:
-        """End a client's connection, as an operator can; its will is published. Returns whether it was connected.
+    @property
+    def faults(self) -> EndpointFaults:
+        """What the endpoint is to do wrong, for tests of any client."""
+        return self._faults
 
-        `reason` is one of AWS's words (`disconnectReason` of the lifecycle events); another is a ValueError.
+    def refuse_connects(self, times: int = 1, *, reason_code: int = ReasonCode.UNSPECIFIED_ERROR) -> None:
+        """Refuse the next CONNECTs that the authorizer lets through: see `faults.refuse_connects`."""
+        self._faults.refuse_connects(times, reason_code=reason_code)
+
+    def disconnect(
+        self,
+        client_id: str,
+        reason: str = "API_INITIATED_DISCONNECT",
+        *,
+        clean_session: bool = False,
+        prevent_will_message: bool = False,
+    ) -> bool:
+        """End a client's connection, as an operator can (the API's DeleteConnection); returns whether it was connected.
+
+        Args:
+            client_id: of the client.
+            reason: one of AWS's words (`disconnectReason` of the lifecycle events); another is a ValueError.
+            clean_session: end its session too, also that of a client that is away.
+            prevent_will_message: do not publish its will.
         """
         running = self._needs_running()
         server = running.server
 
         def kick() -> bool:
-            now = server.loop.time()
-            effects = server.broker.disconnect(client_id, reason, now=now, at=now)
+            connected = server.is_connected(client_id)
+            effects = server.broker.disconnect(
+                client_id,
+                reason,
+                clean_session=clean_session,
+                prevent_will_message=prevent_will_message,
+                now=server.loop.time(),
+                at=server.at(),
+            )
             server.perform(effects)
             server.flush()
-            events = [effect.event for effect in effects if isinstance(effect, Happened)]
-            return any(isinstance(event, Disconnected) and event.client_id == client_id for event in events)
+            return connected
 
         return running.call(kick)
 
@@ -270,7 +320,8 @@ class LocalEndpoint:
 
         def publish() -> None:
             now = server.loop.time()
-            effects = server.broker.publish(topic, data, qos=qos, retain=retain, properties=properties, now=now, at=now)
+            at = server.at()
+            effects = server.broker.publish(topic, data, qos=qos, retain=retain, properties=properties, now=now, at=at)
             server.perform(effects)
             server.flush()
 
@@ -310,6 +361,10 @@ class LocalEndpoint:
             default_authorizer=self._default_authorizer,
             place=self._place,
             refused_subscribe_311=self._refused_subscribe_311,
+            quotas=self._quotas,
+            session_expiry_seconds=self._session_expiry_seconds,
+            faults=self._faults,
+            clock=self._clock,
             show_secrets=self._show_secrets,
         )
 

@@ -20,9 +20,15 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     "proxied": lambda e: f"HTTP CONNECT to {e['target']}",
     "handshake": lambda e: f"TLS {e['tls_version']}, SNI {e['server_name']}, ALPN {e['alpn'] or 'none'}",
     "turned_away": lambda e: f"turned away ({e['cause']}): {e['explanation']}",
+    "http_request": lambda e: (
+        f"{e['method']} {e['path']}{'' if e['query'] is None else '?' + str(e['query'])}, authorizer"
+        f" {_or_none(e['authorizer'])}, {e['body_bytes']} bytes"
+    ),
+    "http_answered": lambda e: f"answered HTTP {e['status']}, trace id {e['trace_id']}",
+    "warned": lambda e: f"WARNING ({e['cause']}): {e['explanation']}",
     "connect_received": lambda e: (
-        f"CONNECT {e['protocol']} client id {_quote(e['client_id'])}, user name {_or_none(e['username'])},"
-        f" authorizer {_or_none(e['authorizer'])}, keep alive {e['keep_alive_seconds']} s"
+        f"CONNECT {e['protocol']}{_over(e['transport'])} client id {_quote(e['client_id'])}, user name"
+        f" {_or_none(e['username'])}, authorizer {_or_none(e['authorizer'])}, keep alive {e['keep_alive_seconds']} s"
     ),
     "authorizer_called": lambda e: f"authorizer {e['authorizer']} called with {_compact(e['event'])}",
     "authorizer_answered": lambda e: (
@@ -31,9 +37,9 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     ),
     "connected": lambda e: (
         f"connected {e['protocol']} client id {_quote(e['client_id'])}, principal {e['principal_id']},"
-        f" keep alive {e['keep_alive_seconds']} s"
+        f" keep alive {e['keep_alive_seconds']} s{', session resumed' if e['session_present'] else ''}"
     ),
-    "refused": lambda e: f"CONNECT refused ({e['cause']}, {_code(e['reason_code'])}): {e['explanation']}",
+    "refused": lambda e: f"{_refused(e)}): {e['explanation']}",
     "decided": lambda e: (
         f"{'allowed' if e['allowed'] else 'DENIED'} {e['action']} on {e['resource']}: {e['explanation']}"
     ),
@@ -41,13 +47,13 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     "unsubscribed": lambda e: f"UNSUBSCRIBE {_list(e['topic_filters'])}",
     "published": lambda e: f"PUBLISH to {_quote(e['topic'])}, {_message(e)}",
     "delivered": lambda e: f"delivered from {_quote(e['topic'])}, {_message(e)}",
-    "queued": lambda e: f"stored from {_quote(e['topic'])} for {_quote(e['topic_filter'])}, {e['payload_bytes']} bytes",
     "acknowledged": lambda e: f"PUBACK for packet {e['packet_id']}",
+    "queued": lambda e: f"stored for {_quote(e['topic_filter'])} from {_quote(e['topic'])}, {e['payload_bytes']} bytes",
     "dropped": lambda e: (
-        f"DROPPED from {_quote(e['topic'])} ({e['cause']}), {e['payload_bytes']} bytes: {e['explanation']}"
+        f"DROPPED ({e['cause']}) {e['payload_bytes']} bytes of {_quote(e['topic'])}{_tail(e['explanation'])}"
     ),
+    "session_ended": lambda e: f"session ended ({e['cause']}){_tail(e['explanation'])}",
     "disconnected": lambda e: f"disconnected ({e['reason']}): {e['explanation']}",
-    "session_ended": lambda e: f"session ended ({e['cause']}): {e['explanation']}",
     "closed": lambda _: "closed",
     "stopped": lambda _: "stopped",
 }
@@ -85,8 +91,15 @@ def _message(told: _Fields) -> str:
     return text
 
 
-def _code(reason_code: object) -> str:
-    return "hung up" if reason_code is None else f"CONNACK {reason_code}"
+def _refused(told: _Fields) -> str:
+    if told["status"] is not None:
+        return f"request refused ({told['cause']}, HTTP {told['status']}"
+    code = told["reason_code"]
+    return f"CONNECT refused ({told['cause']}, {'hung up' if code is None else f'CONNACK {code}'}"
+
+
+def _over(transport: object) -> str:
+    return "" if transport == "tls" else f" over {transport}"
 
 
 def _list(values: object) -> str:

@@ -9,6 +9,9 @@ Order of the events of one connection: `opened`, (`proxied`), `handshake`, `conn
 `closed`. A connection that does not get that far has `turned_away` (before MQTT) or `refused` (before CONNACK) in
 the place where it ended, then `closed`.
 
+In HTTP each request has an `http_request` and an `http_answered`; between them what the authorizer is asked, and
+`published` or `refused`. After an `http_answered` of status 101 the connection goes on as MQTT.
+
 An event must never show a secret: whoever makes one puts a redacted user name and a redacted authorizer event into
 it (unless the user of the endpoint asked to see secrets), and a payload is shown by its length only.
 """
@@ -146,6 +149,54 @@ class TurnedAway(Event):
     """What the client did wrong and what to do instead, in one line."""
 
 
+# -- HTTP ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class HttpRequested(Event):
+    """A complete HTTP request arrived: a publish, an upgrade to WebSocket, or what is neither."""
+
+    kind: ClassVar[str] = "http_request"
+
+    connection: int
+    trace_id: str
+    """As the answer's `traceId` and its header `x-amzn-RequestId`; the id of the authorizer's event too."""
+    method: str
+    path: str
+    """As it was sent, without the query; its size only if it leads nowhere, for it may be anything."""
+    query: str | None
+    """Redacted unless secrets are to be shown; None if there was no `?`."""
+    authorizer: str | None
+    """Name of the authorizer that the request leads to; None if there is none."""
+    credentials_in: Literal["headers", "query"] | None
+    """Where the service's names were found; None if they were not, as with an upgrade whose CONNECT has them."""
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class HttpAnswered(Event):
+    """An HTTP request was answered."""
+
+    kind: ClassVar[str] = "http_answered"
+
+    connection: int
+    trace_id: str
+    status: int
+    """Such as 200, or 101 for an upgrade. Why it is an error is told by `refused` or `turned_away`."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Warned(Event):
+    """Something worked, but the real service may do otherwise."""
+
+    kind: ClassVar[str] = "warned"
+
+    connection: int
+    cause: str
+    """A stable slug."""
+    explanation: str
+
+
 # -- CONNECT ------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +219,7 @@ class ConnectReceived(Event):
     clean_start: bool
     """MQTT 3.1.1's clean session."""
     will_topic: str | None
+    transport: Literal["tls", "websocket"] = "tls"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -217,7 +269,7 @@ class Connected(Event):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Refused(Event):
-    """The connection was ended between CONNECT and CONNACK, or instead of CONNECT."""
+    """The connection was ended between CONNECT and CONNACK, or instead of CONNECT; or an HTTP request was refused."""
 
     kind: ClassVar[str] = "refused"
 
@@ -229,6 +281,8 @@ class Refused(Event):
     reason_code: int | None
     """Reason code of the CONNACK; None if the connection was closed without one, as always with MQTT 3.1.1."""
     explanation: str
+    status: int | None = None
+    """Of the answer to an HTTP request; None in MQTT. The connection may go on."""
 
 
 # -- a connected client -------------------------------------------------------------------------------------------
@@ -289,7 +343,7 @@ class Published(Event):
     connection: int | None
     """None if the endpoint itself published it. For a will, the connection that ended."""
     client_id: str
-    """Empty if the endpoint itself published it."""
+    """Empty if the endpoint itself published it, or an HTTPS request: HTTP has no client id."""
     topic: str
     payload: bytes
     qos: int
@@ -401,6 +455,9 @@ EVENT_KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
             Proxied,
             Handshake,
             TurnedAway,
+            HttpRequested,
+            HttpAnswered,
+            Warned,
             ConnectReceived,
             AuthorizerCalled,
             AuthorizerAnswered,

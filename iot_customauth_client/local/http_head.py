@@ -1,8 +1,8 @@
 """One HTTP/1.1 request head, and the one answer it gets.
 
-The endpoint has two places where a single request is read and answered for good: a CONNECT before TLS, and a request
-inside TLS that it does not serve. h11 parses and writes; here are the size limit and the rule that nothing of a
-header, nor of a target, reaches an explanation: credentials travel in both (Proxy-Authorization, query parameters).
+Before TLS a single request is read and answered for good: a CONNECT, or one that should have come inside TLS, where
+`http_door` reads it. h11 parses and writes; here are the size limit and the rule that nothing of a header, nor of a
+target, reaches an explanation: credentials travel in both (Proxy-Authorization, query parameters).
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,6 @@ class Request:
 
     method: str
     target: str
-    websocket: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,6 @@ class HttpHead:
         return Request(
             method=self._method,
             target=event.target.decode("ascii", "replace"),
-            websocket=any(name == b"upgrade" and value.lower() == b"websocket" for name, value in event.headers),
         )
 
     @property
@@ -120,5 +118,4 @@ _REASON_PHRASES = {
     400: b"Bad Request",
     403: b"Forbidden",
     431: b"Request Header Fields Too Large",
-    501: b"Not Implemented",
 }

@@ -24,8 +24,13 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         listening.close()
-        raise OSError(error.errno, _why_not(error, host, port)) from error
+        raise cannot_listen(error, host, port) from error
     return listening
+
+
+def cannot_listen(error: OSError, host: str, port: int) -> OSError:
+    """Return an error that says in a sentence why this address cannot be listened on."""
+    return OSError(error.errno, _why_not(error, host, port))
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:

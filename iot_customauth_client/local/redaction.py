@@ -1,8 +1,8 @@
 """Taking the secrets out of what the endpoint tells about an authorizer's event and result.
 
-An MQTT user name, a password, a token and a signature are credentials; the names around them are what a person needs
-to find a mistake. So values are replaced by their size, names stay. Texts that a function wrote (the message of its
-exception) are searched for the secrets of the event it was given.
+An MQTT user name, a password, a token and a signature are credentials, in whichever header, query or packet they came;
+the names around them are what a person needs to find a mistake. So values are replaced by their size, names stay.
+Texts that a function wrote (the message of its exception) are searched for the secrets of the event it was given.
 
 Nothing in this file may be skipped when an event is made, unless the user asked to see secrets.
 """
@@ -11,34 +11,70 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
-from ..authorizer.event import AuthorizerEvent
-from ..carriage import NAME_PARAMETER, read_username, redact_text, redact_username
+from ..authorizer.event import AuthorizerEvent, HttpData
+from ..carriage import (
+    NAME_PARAMETER,
+    read_query,
+    read_username,
+    redact_query,
+    redact_text,
+    redact_username,
+    shown_name,
+)
+from .http_names import HARMLESS_HEADERS, PUBLISH_PARAMETERS
 
 _RESULT_KEYS = frozenset(
     {"isAuthenticated", "principalId", "policyDocuments", "disconnectAfterInSeconds", "refreshAfterInSeconds"}
 )
 _SHORT_CHARACTERS = 4
+_SHOWN_CHARACTERS = 300
 _HIDDEN = "<hidden>"
 
 
 def shown_event(event: AuthorizerEvent) -> dict[str, object]:
-    """Return a copy of the event in which user name, password and token are replaced by their sizes."""
+    """Return a copy of the event in which all that may be a secret is replaced by its size."""
     shown: dict[str, object] = dict(event)
     if "token" in event:
         shown["token"] = redact_text(event["token"])
     data = event.get("protocolData")
-    if data is not None and "mqtt" in data:
+    if data is None:
+        return shown
+    parts: dict[str, object] = dict(data)
+    if "http" in data:
+        parts["http"] = _shown_http(data["http"])
+    if "mqtt" in data:
         mqtt: dict[str, object] = dict(data["mqtt"])
         if "username" in data["mqtt"]:
             mqtt["username"] = redact_username(data["mqtt"]["username"])
         if "password" in data["mqtt"]:
             size = len(base64.b64decode(data["mqtt"]["password"]))
             mqtt["password"] = f"<{size} bytes, base64>"
-        shown["protocolData"] = {**data, "mqtt": mqtt}
+        parts["mqtt"] = mqtt
+    shown["protocolData"] = parts
     return shown
+
+
+def _shown_http(data: HttpData) -> dict[str, object]:
+    shown: dict[str, object] = {}
+    if "headers" in data:
+        shown["headers"] = {
+            shown_name(name, value): value if name in HARMLESS_HEADERS else redact_text(value)
+            for name, value in data["headers"].items()
+        }
+    if "queryString" in data:
+        shown["queryString"] = f"?{shown_query(data['queryString'][1:])}"
+    return shown
+
+
+def shown_query(query: str) -> str:
+    """Return the query of a URL, without its `?`, with its values hidden but those that say what is published."""
+    return "&".join(
+        part[:_SHOWN_CHARACTERS] if part.partition("=")[0] in PUBLISH_PARAMETERS else redact_query(part)
+        for part in query.split("&")
+    )
 
 
 def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | None:
@@ -64,7 +100,9 @@ def scrub(text: str, event: AuthorizerEvent) -> str:
 def _secrets(event: AuthorizerEvent, *, with_username: bool) -> Iterator[str]:
     if "token" in event:
         yield event["token"]
-    mqtt = event.get("protocolData", {}).get("mqtt", {})
+    data = event.get("protocolData", {})
+    yield from _http_secrets(data.get("http", {}))
+    mqtt = data.get("mqtt", {})
     if "password" in mqtt:
         yield mqtt["password"]
         yield base64.b64decode(mqtt["password"]).decode("utf-8", "replace")
@@ -74,12 +112,24 @@ def _secrets(event: AuthorizerEvent, *, with_username: bool) -> Iterator[str]:
     if with_username:
         yield mqtt["username"]
         yield read.base
-    for name, value in read.parameters:
-        if name != NAME_PARAMETER:
+    yield from _query_secrets(read.query or "", {NAME_PARAMETER})
+
+
+def _http_secrets(data: HttpData) -> Iterator[str]:
+    for name, value in data.get("headers", {}).items():
+        if name not in HARMLESS_HEADERS:
             yield value
-    for part in (read.query or "").split("&"):
+    yield from _query_secrets(data.get("queryString", "")[1:], {NAME_PARAMETER, *PUBLISH_PARAMETERS})
+
+
+def _query_secrets(query: str, harmless: Collection[str]) -> Iterator[str]:
+    """The values of a query, as they were sent and decoded."""
+    for name, value in read_query(query):
+        if name not in harmless:
+            yield value
+    for part in query.split("&"):
         name, _, value = part.partition("=")
-        if name != NAME_PARAMETER:
+        if name not in harmless:
             yield value
 
 

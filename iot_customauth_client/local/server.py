@@ -21,26 +21,33 @@ from .authentication import Authentication, Question
 from .authorizer_calls import Answer, AuthorizerCalls
 from .authorizer_files import function_source
 from .authorizers import LocalAuthorizer
-from .broker import Broker
+from .broker import Broker, Quotas
 from .client_connection import ClientConnection
 from .dialogue import RefusedSubscribe311
 from .doors import Door, ServedNames, TurnAway
-from .effects import Effect, HangUp, Happened, Send
+from .effects import Effect, HangUp, Happened, Hold, Send
 from .event_log import EventLog
+from .events import Connected, Disconnected, Event
+from .faults import Faults
 from .lambda_context import LambdaContext
+from .listener import Listener
+from .network_faults import NetworkFaults
+from .offence import DisconnectReason
 from .place import Place
 from .redaction import scrub
+from .timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     import ssl
     import threading
 
+    from ..authorizer.result import AuthorizerResult
+    from ..clock import Clock
+
 log = logging.getLogger(__name__)
 
 EXPIRE_SECONDS: Final = 1.0
 """How often keep alives are looked at."""
-BACKLOG: Final = 1_024
-"""Connections that the system may hold before they are accepted."""
 CLOSE_SECONDS: Final = 1.0
 """How long connections may take to end in good order when the endpoint stops."""
 MAX_HALF_OPEN: Final = 4_096
@@ -61,6 +68,10 @@ class Server:
         default_authorizer: str | None,
         place: Place,
         refused_subscribe_311: RefusedSubscribe311,
+        quotas: Quotas,
+        session_expiry_seconds: int,
+        faults: Faults,
+        clock: Clock | None,
         show_secrets: bool,
     ) -> None:
         self.loop: Final = loop
@@ -72,8 +83,14 @@ class Server:
         self.port = 0
         self.authentication: Final = Authentication(authorizers, default_authorizer)
         self.broker: Final = Broker(
-            region=place.arn_region, account=place.arn_account, refused_subscribe_311=refused_subscribe_311
+            region=place.arn_region,
+            account=place.arn_account,
+            refused_subscribe_311=refused_subscribe_311,
+            quotas=quotas,
+            session_expiry_seconds=session_expiry_seconds,
+            faults=faults,
         )
+        self.timekeeper: Final = Timekeeper(self, clock)
         self._calls = {
             name: AuthorizerCalls(function_source(authorizer), loop, scrub=_as_it_is if show_secrets else scrub)
             for name, authorizer in authorizers.items()
@@ -81,9 +98,11 @@ class Server:
         self._connections: dict[int, ClientConnection] = {}
         self._half_open: dict[int, ClientConnection] = {}
         self._max_half_open = _half_open_limit()
+        self._live: dict[int, str] = {}
         self._outputs: dict[int, ClientConnection] = {}
         self._last_number = 0
-        self._listener: asyncio.Server | None = None
+        self._listener: Final = Listener(loop, self._accept)
+        self.network_faults: Final = NetworkFaults(self._listener, self._connections, self._live)
         self._timer: asyncio.TimerHandle | None = None
         self._all_closed = asyncio.Event()
         self._closing = False
@@ -91,21 +110,20 @@ class Server:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections on a bound socket, and load the authorizers' files."""
         self.port = listening.getsockname()[1]
-        self._listener = await self.loop.create_server(self._accept, sock=listening, backlog=BACKLOG)
+        await self._listener.start(listening)
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)
         for calls in self._calls.values():
             calls.warm_up()
 
     async def close(self) -> list[threading.Thread]:
         """End everything, within about `CLOSE_SECONDS`; returns the authorizers' threads that still run."""
-        if self._listener is not None:
-            await self._stop_listening(self._listener)
+        await self._listener.close()
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
-        now = self.loop.time()
-        for number in list(self._connections):
-            self.perform(self.broker.shut_down(number, now=now, at=now))
+        self.timekeeper.close()
+        for number in list(self._live):
+            self.perform(self.broker.shut_down(number, now=self.loop.time(), at=self.at()))
         self.flush()
         for connection in list(self._connections.values()):
             connection.close()
@@ -119,19 +137,6 @@ class Server:
                     connection.abort()
                 await asyncio.sleep(0)  # let asyncio call connection_lost
         return [thread for calls in self._calls.values() for thread in calls.close()]
-
-    async def _stop_listening(self, listener: asyncio.Server) -> None:
-        """Accept nothing more, then close the listening socket.
-
-        asyncio announces a connection a turn after it has accepted it, and loses it, socket and all, if the listener
-        is closed in between. The tasks that announce are the only ones of this loop beside the caller.
-        """
-        for listening in listener.sockets:
-            self.loop.remove_reader(listening.fileno())
-        announcing = asyncio.all_tasks() - {asyncio.current_task()}
-        if announcing:
-            await asyncio.wait(announcing, timeout=CLOSE_SECONDS)
-        listener.close()
 
     @property
     def stuck_calls(self) -> int:
@@ -156,6 +161,7 @@ class Server:
                     f"{self._max_half_open:,} connections have sent no CONNECT yet; the oldest of them is closed",
                 )
             )
+        self.network_faults.opened(connection)
 
     def is_client(self, connection: ClientConnection) -> None:
         """The connection does not count as half-open any more."""
@@ -166,10 +172,17 @@ class Server:
         self._half_open.pop(connection.number, None)
         self._outputs.pop(connection.number, None)
         if self._connections.pop(connection.number, None) is not None:
-            now = self.loop.time()
-            self.perform(self.broker.closed(connection.number, now=now, at=now))
+            self.perform(self.broker.closed(connection.number, now=self.loop.time(), at=self.at()))
         if not self._connections:
             self._all_closed.set()
+
+    def at(self) -> float:
+        """Return the time that grants, sessions and connections live by: monotonic seconds of the endpoint's clock."""
+        return self.timekeeper.at
+
+    def end_client(self, connection: int, reason: DisconnectReason, explanation: str) -> None:
+        """End the connection of a client, if it is connected. To be flushed by the caller's turn."""
+        self.perform(self.broker.end(connection, reason, explanation, now=self.loop.time(), at=self.at()))
 
     def cut_off(self, connection: ClientConnection, why: str) -> None:
         """End a client's connection at once, because of what its transport does."""
@@ -186,6 +199,15 @@ class Server:
         )
         self._calls[question.name].call(question.event, context, done)
 
+    def is_connected(self, client_id: str) -> bool:
+        """Whether a client of this id is connected."""
+        return client_id in self._live.values()
+
+    def keep_asking(self, connection: int, question: Question, result: AuthorizerResult, source_ip: str | None) -> None:
+        """Have a client's authorizer asked again and again, if the broker has let the client in."""
+        if connection in self._live:
+            self.timekeeper.keep_asking(connection, question, result, source_ip)
+
     # -- effects -----------------------------------------------------------------------------------------------------
 
     def perform(self, effects: Iterable[Effect]) -> None:
@@ -197,18 +219,31 @@ class Server:
                     if connection is not None:
                         connection.send(effect.packet)
                 case Happened():
-                    self.log.append(effect.event)
+                    self._happened(effect.event)
                 case HangUp():
                     connection = self._connections.get(effect.connection)
                     if connection is not None:
                         connection.hang_up()
+                case Hold():
+                    connection = self._connections.get(effect.connection)
+                    if connection is not None:
+                        connection.hold(effect.seconds)
+
+    def _happened(self, event: Event) -> None:
+        self.log.append(event)
+        if isinstance(event, Connected):
+            self._live[event.connection] = event.client_id
+        elif isinstance(event, Disconnected):
+            self._live.pop(event.connection, None)
+            self.timekeeper.stop_asking(event.connection)
 
     def has_output(self, connection: ClientConnection) -> None:
         """Remember that `flush` has something to do for this connection."""
         self._outputs[connection.number] = connection
 
     def flush(self) -> None:
-        """Write the output of this turn."""
+        """Do what has become due, and write the output of this turn."""
+        self.timekeeper.look()
         while self._outputs:  # a connection that is cut off may leave a will to be delivered
             outputs, self._outputs = self._outputs, {}
             for connection in outputs.values():
@@ -222,8 +257,8 @@ class Server:
 
     def _expire(self) -> None:
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)
-        now = self.loop.time()
-        self.perform(self.broker.expire(now, now))
+        self.perform(self.broker.expire(self.loop.time(), self.timekeeper.reached))
+        self.network_faults.second_passed()
         self.flush()
 
 

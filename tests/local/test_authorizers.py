@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from iot_customauth_client.errors import ConfigurationError
 from iot_customauth_client.local import LocalAuthorizer, authorizer_files
 from iot_customauth_client.local.authorizer_files import FileFunction, FunctionUnavailable
-from iot_customauth_client.local.authorizers import as_authorizers, split_function
+from iot_customauth_client.local.authorizer_targets import split_function
+from iot_customauth_client.local.authorizers import as_authorizers
 
 
 def function(event: object, context: object) -> dict[str, object]:

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from iot_customauth_client.errors import ConfigurationError
+from iot_customauth_client.local.command import Command
 from iot_customauth_client.local.config import Flags, configure, split_authorizer_flag
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "local.toml"
@@ -38,6 +39,7 @@ def test_without_a_file_and_flags_the_defaults_are_documented_ones() -> None:
     assert (config.host, config.port, config.hostnames) == ("127.0.0.1", 8443, ("localhost",))
     assert (config.cert_dir, config.default_authorizer, config.region, config.account) == (None, None, None, None)
     assert (config.log_format, config.show_secrets, dict(config.authorizers)) == ("text", False, {})
+    assert (config.quotas, config.session_expiry_seconds) == ("off", 3600)
 
 
 def test_the_file_can_say_all_and_its_paths_are_relative_to_it(directory: Path) -> None:
@@ -59,6 +61,8 @@ def test_the_file_can_say_all_and_its_paths_are_relative_to_it(directory: Path) 
             account = "000000000001"
             ready_file = "ready.json"
             refused_subscribe_311 = "suback"
+            quotas = "aws"
+            session_expiry_seconds = 604800
             log_format = "json"
             show_secrets = true
 
@@ -77,6 +81,7 @@ def test_the_file_can_say_all_and_its_paths_are_relative_to_it(directory: Path) 
     assert (config.region, config.account) == ("eu-central-1", "000000000001")
     assert (config.log_format, config.show_secrets, config.default_authorizer) == ("json", True, "signed")
     assert config.refused_subscribe_311 == "suback"
+    assert (config.quotas, config.session_expiry_seconds) == ("aws", 604_800)
     authorizer = config.authorizers["signed"]
     assert authorizer.function == f"{directory / 'authorizer.py'}:handler"
     assert (authorizer.token_key_name, authorizer.status, len(authorizer.loaded_keys)) == ("tok", "INACTIVE", 1)
@@ -89,6 +94,7 @@ def test_flags_override_the_file_and_add_authorizers(directory: Path) -> None:
         """
         [endpoint]
         port = 1
+        quotas = "aws"
         hostnames = ["a.example"]
         region = "eu-central-1"
         [authorizers.one]
@@ -97,7 +103,8 @@ def test_flags_override_the_file_and_add_authorizers(directory: Path) -> None:
         """,
     )
     flag = f"two={directory / 'authorizer.py'}"
-    config = configure(file, Flags(port=0, hostnames=("b.example", "localhost"), authorizers=(flag,)))
+    config = configure(file, Flags(port=0, quotas="off", hostnames=("b.example", "localhost"), authorizers=(flag,)))
+    assert config.quotas == "off"
     assert (config.port, config.hostnames, config.region) == (0, ("b.example", "localhost"), "eu-central-1")
     assert list(config.authorizers) == ["one", "two"]
     assert config.authorizers["two"].signing_disabled
@@ -105,7 +112,8 @@ def test_flags_override_the_file_and_add_authorizers(directory: Path) -> None:
 
 MISTAKES: list[tuple[str, str]] = [
     ("[endpoint]\nprot = 1", r"local\.toml, \[endpoint\]: unknown key 'prot': did you mean 'port'\?"),
-    ("[endpoint]\nquotas = 'off'", "unknown key 'quotas'"),
+    ("[endpoint]\nquotas = 'on'", "'off' or 'aws'"),
+    ("[endpoint]\nsession_expiry_seconds = 604801", "session_expiry_seconds"),
     ("[endpoint]\nport = '8443'", r"\[endpoint\]: port"),
     ("[endpoint]\nport = 70000", r"\[endpoint\]: port"),
     ("[endpoint]\nhostnames = []", "hostnames"),
@@ -114,10 +122,14 @@ MISTAKES: list[tuple[str, str]] = [
     ("endpoint = 3", r"write \[endpoint\]"),
     ("[authorizers.a]\nfunction = 'authorizer.py'", r"\[authorizers\.a\]: .*signing_disabled"),
     ("[authorizers.a]\nfunctoin = 'authorizer.py'", "did you mean 'function'"),
-    ("[authorizers.a]\nsigning_disabled = true", "function"),
-    ("[authorizers.a]\ncommand = ['node']\nfunction = 'authorizer.py'", "unknown key 'command'"),
+    ("[authorizers.a]\nsigning_disabled = true", "calls one thing: .*; 0 were given"),
+    ("[authorizers.a]\ncommand = ['cat']\nfunction = 'authorizer.py'", "calls one thing: .*; 2 were given"),
+    ("[authorizers.a]\ncommand = []\nsigning_disabled = true", "no program"),
+    ("[authorizers.a]\ncommand = 'node a.js'\nsigning_disabled = true", "command"),
+    ("[authorizers.a]\ncommand = ['no-such-program']\nsigning_disabled = true", "no program 'no-such-program' on PATH"),
+    ("[authorizers.a]\ncommand = ['./authorizer.py']\nsigning_disabled = true", "may not be executed"),
     ("[authorizers.a]\nfunction = 'nowhere.py'\nsigning_disabled = true", r"there is no file .*nowhere\.py"),
-    ("[authorizers.a]\nfunction = 'http://h/i'\nsigning_disabled = true", r"write FILE\.py"),
+    ("[authorizers.a]\nfunction = 'http://h/i'\nsigning_disabled = true", "another path than an invocation"),
     ("[authorizers.'a b']\nfunction = 'authorizer.py'\nsigning_disabled = true", "authorizer name 'a b'"),
     ("[endpoint]\ndefault_authorizer = 'a'", "unknown default authorizer 'a'"),
     ("[endpoint", "is not TOML"),
@@ -143,6 +155,28 @@ def test_a_wrong_flag_is_told_as_a_flag() -> None:
         configure(None, Flags(authorizers=("authorizer.py",)))
     with pytest.raises(ConfigurationError, match="there is no file"):
         configure(None, Flags(authorizers=("a=nowhere.py",)))
+
+
+def test_an_authorizer_may_be_an_invoke_url_or_a_command_beside_the_file(directory: Path) -> None:
+    url = "http://127.0.0.1:3001/2015-03-31/functions/authorizer/invocations"
+    config = configure(
+        write(
+            directory,
+            f"""
+            [authorizers.behind_a_url]
+            function = "{url}"
+            signing_disabled = true
+            [authorizers.as_a_command]
+            command = ["cat", "authorizer.py"]
+            signing_disabled = true
+            """,
+        ),
+        Flags(authorizers=(f"a=b={url}?Qualifier=1",)),
+    )
+    assert str(config.authorizers["behind_a_url"].target) == url
+    assert config.authorizers["as_a_command"].target == Command(("cat", "authorizer.py"), directory)
+    assert str(config.authorizers["a=b"].target) == f"{url}?Qualifier=1"
+    assert config.authorizers["a=b"].signing_disabled
 
 
 def test_names_and_files_may_both_hold_an_equals_sign(directory: Path) -> None:

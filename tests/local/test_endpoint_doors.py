@@ -88,13 +88,6 @@ def test_mqtt_without_alpn_is_hung_up_on_and_told_in_the_log(endpoint: LocalEndp
     assert not endpoint.events.of_kind("authorizer_called")
 
 
-def test_http_without_alpn_is_answered_that_it_is_not_served(endpoint: LocalEndpoint) -> None:
-    with WireClient(endpoint, alpn=[]) as client:
-        client.send_bytes(b"POST /topics/a?qos=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-        assert client.socket.recv(1000).startswith(b"HTTP/1.1 501")
-    endpoint.wait_for("turned_away", cause="http_not_served", timeout=5)
-
-
 def test_websocket_on_the_mqtt_door_is_explained(endpoint: LocalEndpoint) -> None:
     with WireClient(endpoint) as client:
         client.send_bytes(b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\r\n")

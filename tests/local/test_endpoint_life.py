@@ -59,6 +59,8 @@ def test_connections_that_came_and_went_leave_nothing_in_the_server(endpoint: Lo
     assert not server._connections
     assert not server._half_open
     assert not server._outputs
+    assert not server._live
+    assert not server.timekeeper.refreshing
     assert not any(server.broker.sizes().values())
 
 
@@ -125,6 +127,8 @@ def test_an_address_that_is_not_here_is_told_in_words(host: str, password_author
         ({"region": "Tokyo"}, "eu-central-1"),
         ({"account": "123"}, "12 digits"),
         ({"refused_subscribe_311": "sub_ack"}, "did you mean 'suback'"),
+        ({"quotas": "on"}, "unknown quotas 'on'"),
+        ({"session_expiry_seconds": 0}, "1 to 604,800 s"),
         ({"default_authorizer": "custom_auth_mqtt_2021"}, f"did you mean '{NAME}'"),
     ],
 )

@@ -11,7 +11,7 @@ from tls_clients import client_hello
 from iot_customauth_client.local.client_hello import read_client_hello
 from iot_customauth_client.local.doors import Alert, ServedNames, TurnAway
 from iot_customauth_client.local.front import Front, Hello, Output, Proxied
-from iot_customauth_client.local.http_door import HttpDoor, http_on_mqtt_door
+from iot_customauth_client.local.http_door import http_on_mqtt_door
 from iot_customauth_client.local.http_head import MAX_HTTP_HEAD_BYTES, Reply
 
 AWS = "a1b2-ats.iot.eu-west-1.amazonaws.com"
@@ -153,7 +153,6 @@ def test_an_endless_request_head_is_refused_at_its_limit(step: int) -> None:
 )
 def test_credentials_in_a_request_reach_neither_log_nor_answer(data: bytes) -> None:
     assert "c2VjcmV0" not in repr(outputs_of([data]))
-    assert "c2VjcmV0" not in repr(HttpDoor().receive(data))
 
 
 SAMPLES = (HELLO, CONNECT + HELLO, CONNECT + CONNECT, CONNECT + MQTT_5, MQTT_5, SSL_2, BAD_HELLO)
@@ -207,39 +206,6 @@ def test_a_client_that_gives_up_is_told_by_how_far_it_came(data: bytes, progress
     assert turned is not None
     assert turned.cause == "closed_early"
     assert turned.explanation.endswith(progress)
-
-
-@pytest.mark.parametrize(
-    ("data", "status", "cause", "words"),
-    [
-        (
-            b"POST /topics/a?qos=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1",
-            b" 501 ",
-            "http_not_served",
-            "HTTP POST",
-        ),
-        (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b" 501 ", "http_not_served", "HTTP HEAD"),
-        (
-            b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n",
-            b" 501 ",
-            "http_not_served",
-            "a WebSocket upgrade",
-        ),
-        (b"GET / HTTP/1.1\r\nHost x\r\n\r\n", b" 400 ", "bad_http", "breaks the rules"),
-        (MQTT_5, None, "mqtt_without_alpn", "offer ALPN `mqtt`"),
-        (b"hello", None, "not_http", "no ALPN was offered"),
-    ],
-)
-def test_the_http_door_says_what_it_does_not_serve(data: bytes, status: bytes | None, cause: str, words: str) -> None:
-    outputs = HttpDoor().receive(data)
-    turned = outputs[-1]
-    assert isinstance(turned, TurnAway)
-    assert (turned.cause, turned.alert) == (cause, None)
-    assert words in turned.explanation
-    replies = [output.data for output in outputs if isinstance(output, Reply)]
-    assert [status in reply for reply in replies] == ([] if status is None else [True])
-    door = HttpDoor()
-    assert [output for byte in data for output in door.receive(bytes([byte]))] == outputs
 
 
 def test_http_behind_the_mqtt_alpn_is_explained() -> None:

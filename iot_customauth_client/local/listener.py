@@ -1,0 +1,72 @@
+"""The endpoint's listening socket, which can be taken away for a while without losing its port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from .listening_socket import cannot_listen, listen
+
+BACKLOG: Final = 1_024
+"""Connections that the system may hold before they are accepted."""
+_ANNOUNCE_SECONDS: Final = 1.0
+
+
+class Listener:
+    """Accepts connections, or refuses them while it is interrupted. On the loop's thread only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+        self._loop: Final = loop
+        self._make_protocol: Final = make_protocol
+        self._address: tuple[str, int] = ("", 0)
+        self._server: asyncio.Server | None = None
+        self._reserved: socket.socket | None = None
+
+    async def start(self, bound: socket.socket) -> None:
+        """Accept connections on a bound socket, which is the listener's from now on."""
+        self._address = bound.getsockname()[:2]
+        self._server = await self._loop.create_server(self._make_protocol, sock=bound, backlog=BACKLOG)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the system refuses connections to this port at present."""
+        return self._reserved is not None
+
+    def interrupt(self) -> None:
+        """Listen no more: whoever connects is refused.
+
+        The port stays bound, so that the system gives it to nobody who asks for any free one.
+        """
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._reserved = listen(*self._address)
+
+    async def resume(self) -> None:
+        """Listen again on the same port. Raises OSError, and stays interrupted, if somebody has taken it by force."""
+        if self._reserved is None:
+            return
+        try:
+            await self.start(self._reserved)
+        except OSError as error:
+            raise cannot_listen(error, *self._address) from error
+        self._reserved = None
+
+    async def close(self) -> None:
+        """Accept nothing more, and give the port away.
+
+        asyncio announces a connection a turn after it has accepted it, and loses it, socket and all, if the listener
+        is closed in between: so the tasks that announce are waited for.
+        """
+        if self._server is not None:
+            for listening in self._server.sockets:
+                self._loop.remove_reader(listening.fileno())
+            announcing = asyncio.all_tasks() - {asyncio.current_task()}
+            if announcing:
+                await asyncio.wait(announcing, timeout=_ANNOUNCE_SECONDS)
+            self._server.close()
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
