@@ -68,6 +68,8 @@ class Fault:
     reason_code: int = 0
 
     def __post_init__(self) -> None:
+        if self.action not in _PACKETS:
+            raise ValueError(f"action {self.action!r} is not one of {', '.join(_PACKETS)}")
         if self.packet not in _PACKETS[self.action]:
             can = ", ".join(sorted(_PACKETS[self.action]))
             raise ValueError(f"{self.action} is not for {self.packet}: it is for {can}")

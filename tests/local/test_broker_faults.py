@@ -267,6 +267,7 @@ def test_a_delayed_answer_makes_room_when_it_comes() -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
+        ({"action": "drop", "packet": "PUBACK"}, "action 'drop' is not one of swallow, delay, answer, throttle"),
         ({"action": "swallow", "packet": "CONNECT"}, "swallow is not for CONNECT: it is for CONNACK"),
         ({"action": "answer", "packet": "PUBACK", "reason_code": 128}, "answer is not for PUBACK"),
         ({"action": "answer", "packet": "PUBLISH", "reason_code": 0}, "PUBLISH cannot be answered with reason code 0"),
