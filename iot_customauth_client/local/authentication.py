@@ -79,19 +79,20 @@ class Authentication:
         carried = choose_carrier(presented, self._default_key)
         return None if carried is None else carried.carrier
 
-    def warning(self, presented: Presented) -> str | None:
-        """Say so if credentials came in two places, or a signature that nobody verifies; None if all is clear."""
+    def warning(self, presented: Presented) -> tuple[str, str] | None:
+        """Return cause and explanation if something will surprise: a signature that nobody verifies, two carriers."""
         name = self.wanted(presented)
         if (
             name is not None
             and self._authorizers[name].signing_disabled
             and self._read(presented).get(SIGNATURE_PARAMETER)
         ):
-            return (
+            return "signature_not_verified", (
                 f"authorizer `{name}` was made with signing disabled, which cannot be changed: the signature that came"
                 " is not verified, and the function is told signatureVerified false"
             )
-        return conflict(presented, self._default_key)
+        two_places = conflict(presented, self._default_key)
+        return None if two_places is None else ("credentials_in_two_places", two_places)
 
     def check_upgrade(self, presented: Presented) -> Refusal | None:
         """Check what is known before CONNECT: authorizer and signature, if the upgrade carries them."""

@@ -110,7 +110,7 @@ class ConnectAttempt:
         )
         warning = server.authentication.warning(self._presented)
         if warning is not None:
-            server.log.append(Warned(self._connection, "credentials_in_two_places", warning))
+            server.log.append(Warned(self._connection, *warning))
 
     def _tell_left(self, elapsed_seconds: float) -> None:
         limit = limits.AUTHORIZER_TIMEOUT_SECONDS

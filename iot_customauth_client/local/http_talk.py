@@ -170,7 +170,7 @@ class HttpTalk:
         )
         warning = server.authentication.warning(exchange.presented)
         if warning is not None:
-            server.log.append(Warned(number, "credentials_in_two_places", warning))
+            server.log.append(Warned(number, *warning))
 
     def _answer(self, trace_id: str, answer: HttpAnswer) -> None:
         headers = answer.headers_for(trace_id, datetime.now(UTC))
