@@ -213,7 +213,7 @@ def test_connect_keeps_base_user_name_and_password_and_nothing_else() -> None:
     raw = RawCredentials(username="u", password=b"p", authorizer="a", token_key_name="k", token="t", signature="s")
     assert write_companion(raw) == ConnectFields("u", b"p")
     assert write_companion(RawCredentials(authorizer="a")) == ConnectFields(None, None)
-    assert write_companion(RawCredentials(password=b"p")) == ConnectFields("", b"p")
+    assert write_companion(RawCredentials(password=b"p")) == ConnectFields(None, b"p")
 
 
 def test_https_takes_neither_user_name_nor_password() -> None:

@@ -197,6 +197,7 @@ def test_no_bytes_raise_and_a_turn_away_is_the_last_output(data: bytes, cut: int
         (b"GET / HT", "after 8 bytes of an HTTP request"),
         (CONNECT, "after CONNECT, before the ClientHello"),
     ],
+    ids=["nothing", "a byte", "TLS", "GET", "CONNECT"],
 )
 def test_a_client_that_gives_up_is_told_by_how_far_it_came(data: bytes, progress: str) -> None:
     front = Front(SERVED)
