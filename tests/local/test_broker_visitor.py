@@ -26,7 +26,9 @@ def publish(
 ) -> tuple[list[events.Event], RefusedOperation | None]:
     effects: list[Effect]
     properties = {} if response_topic is None else {Property.RESPONSE_TOPIC: response_topic}
-    effects, refusal = broker.publish_for(who, topic, b"x", qos=1, retain=retain, properties=properties, now=1.0)
+    effects, refusal = broker.publish_for(
+        who, topic, b"x", qos=1, retain=retain, properties=properties, now=1.0, at=1.0
+    )
     return [effect.event for effect in effects if isinstance(effect, Happened)], refusal
 
 

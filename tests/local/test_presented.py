@@ -137,7 +137,8 @@ def test_headers_win_over_the_query_and_the_query_over_the_user_name(authenticat
     assert authentication.wanted(everywhere) == "plain"
     warning = authentication.warning(everywhere)
     assert warning is not None
-    assert "the HTTP headers and also in the URL's query and the MQTT user name" in warning
+    assert warning[0] == "credentials_in_two_places"
+    assert "the HTTP headers and also in the URL's query and the MQTT user name" in warning[1]
     query = in_headers(query=f"{NAME}=off", username=username)
     assert authentication.carrier(query) is Carrier.QUERY
     inside = in_headers(query="a=b", username=username)
