@@ -175,6 +175,28 @@ def test_an_unreachable_endpoint_refuses_and_comes_back_on_the_same_port(endpoin
     endpoint.faults.come_back()  # it is back: nothing happens
 
 
+def test_a_connection_accepted_in_the_very_turn_is_dropped_like_the_others(
+    endpoint: LocalEndpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = endpoint._needs_running()
+    loop, faults = running.server.loop, running.server.network_faults
+    connected: list[socket.socket] = []
+
+    async def vanish_while_accepting() -> None:
+        connected.append(socket.create_connection((endpoint.host, endpoint.port)))
+        vanishing = loop.create_future()
+        # The next turn accepts, after it has queued this: so it runs before asyncio announces what was accepted.
+        loop.call_soon(lambda: vanishing.set_result(loop.create_task(faults.become_unreachable("rst"))))
+        await (await vanishing)
+
+    running.call_async(vanish_while_accepting())
+    with connected[0] as raw:
+        raw.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            raw.recv(1)
+    assert "asyncio" not in {record.name for record in caplog.records}
+
+
 def test_our_connect_waits_for_an_endpoint_that_comes_back(endpoint: LocalEndpoint) -> None:
     endpoint.faults.become_unreachable()
     waited = threading.Timer(0.3, endpoint.faults.come_back)
