@@ -11,27 +11,14 @@ from typing import Any
 
 import pytest
 from client_support import WAIT
-from session_devices import (
-    AUTHORIZER,
-    KINDS,
-    Awscrt5,
-    Device,
-    Dial,
-    Paho5,
-    Refused,
-    allowing,
-    dialling,
-    kinds,
-)
+from session_bench import EACH, MQTT5, MQTT311, Dial, Kind, allowing, dialling
+from session_device import AUTHORIZER, Refused
 
 from iot_customauth_client import ManualClock
 from iot_customauth_client.local import LocalEndpoint, events
 
 pytest_plugins = ("client_support",)
 
-Kind = type[Device]
-EACH = kinds(*KINDS)
-MQTT5 = kinds(Awscrt5, Paho5)
 THROTTLED = 151
 
 
@@ -172,7 +159,7 @@ def test_a_publish_is_told_that_it_is_too_much(endpoint: LocalEndpoint, dial: Di
     assert [each.payload for each in endpoint.events.of_kind(events.Published)] == [b"2"]
 
 
-@kinds(*(kind for kind in KINDS if not kind.is_5))
+@MQTT311
 def test_in_311_a_throttled_publish_has_no_puback_and_a_refused_one_ends_the_connection(
     endpoint: LocalEndpoint, dial: Dial, kind: Kind
 ) -> None:

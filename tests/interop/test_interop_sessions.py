@@ -12,35 +12,16 @@ from typing import Any
 
 import pytest
 from client_support import WAIT
-from session_devices import (
-    AUTHORIZER,
-    DAY,
-    KINDS,
-    Awscrt5,
-    Awscrt311,
-    Device,
-    Dial,
-    Message,
-    Paho5,
-    Paho311,
-    allowing,
-    dialling,
-    is_lost,
-    kinds,
-    leaves,
-    payloads,
-)
+from session_bench import DAY, EACH, HOUR, KINDS, MQTT5, OTHER_VERSION, Dial, Kind, allowing, dialling
+from session_device import AUTHORIZER, Device, Message, has_acknowledged, is_lost, leaves, most_unacknowledged, payloads
+from session_device_awscrt import Awscrt5
+from session_device_paho import Paho5, Paho311
 
 from iot_customauth_client import ManualClock, Will
 from iot_customauth_client.local import LocalEndpoint, events
 
 pytest_plugins = ("client_support",)
 
-Kind = type[Device]
-EACH = kinds(*KINDS)
-MQTT5 = kinds(Awscrt5, Paho5)
-OTHER_VERSION = {Awscrt5: Awscrt311, Awscrt311: Awscrt5, Paho5: Paho311, Paho311: Paho5}
-HOUR = 3_600
 GONE = Will("wills", payload=b"gone", qos=1)
 
 
@@ -65,13 +46,6 @@ def endpoint(clock: ManualClock, refresh_seconds: int) -> Iterator[LocalEndpoint
 def dial(endpoint: LocalEndpoint) -> Iterator[Dial]:
     with dialling(endpoint) as dial:
         yield dial
-
-
-def has_acknowledged(device: Device, count: int) -> None:
-    """So many PUBACKs of the device have arrived."""
-    last: events.Event | None = None
-    for _ in range(count):
-        last = device.endpoint.wait_for(events.Acknowledged, client_id=device.client_id, after=last, timeout=WAIT)
 
 
 # -- persistent sessions ----------------------------------------------------------------------------------------------
@@ -382,16 +356,6 @@ def test_a_stored_message_expires_and_what_is_left_counts_down(
 # -- receive maximum --------------------------------------------------------------------------------------------------
 
 
-def most_unacknowledged(endpoint: LocalEndpoint, client_id: str) -> int:
-    """The most messages that were sent to a client and not acknowledged at the same time."""
-    now = most = 0
-    for event in endpoint.events:
-        if isinstance(event, events.Delivered | events.Acknowledged) and event.client_id == client_id:
-            now += 1 if isinstance(event, events.Delivered) else -1
-            most = max(most, now)
-    return most
-
-
 def gets_no_more_than(maximum: int, endpoint: LocalEndpoint, device: Device) -> None:
     """The device holds back its PUBACKs, is sent so many messages, and the rest when it acknowledges."""
     device.subscribe("my-topic")
@@ -404,7 +368,7 @@ def gets_no_more_than(maximum: int, endpoint: LocalEndpoint, device: Device) -> 
     device.let_go()
     assert payloads(device, len(sent) - 1) == sent[1:]
     has_acknowledged(device, len(sent))
-    assert most_unacknowledged(endpoint, device.client_id) == maximum
+    assert most_unacknowledged(device) == maximum
 
 
 @EACH
