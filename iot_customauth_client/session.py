@@ -22,7 +22,6 @@ The session knows neither futures nor event loops: what ends is told to a `Promi
 
 from __future__ import annotations
 
-import logging
 import random
 import weakref
 from collections.abc import Callable, Hashable
@@ -33,7 +32,7 @@ from typing import Any, Final
 from .builder import ConnectionBuilder
 from .clock import Clock, Timer
 from .credentials import Credentials
-from .diagnosis import UPGRADE_FAILED, Context, Policy, explain_end, explain_publish, policy_of
+from .diagnosis import Context, Policy, explain_end, explain_publish, policy_of
 from .errors import (
     ConfigurationError,
     ConnectError,
@@ -44,10 +43,8 @@ from .errors import (
     EndpointUnreachable,
     NotConnected,
     OperationError,
-    ProxyRefused,
-    TlsFailed,
 )
-from .http_answers import HttpAnswer, explain_upgrade
+from .explainer import Explainer
 from .inbox import Inbox, Registration
 from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd, PublishOutcome
@@ -58,23 +55,15 @@ from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
 from .state import State, StateChange
 from .subscribing import Subscribing
-from .upgrade_probe import UpgradeVerdict
 from .workers import Serial
 
 _PROBE_AFTER_SECONDS: Final = 2.0
-_PROBE_TIMEOUT_SECONDS: Final = 5.0
-_MAX_PROBES: Final = 2  # one for an attempt without an outcome, one for an error that needs explaining
 _GRACE_SECONDS: Final = 1.0
 _FIRST_BACK_OFF_SECONDS: Final = 1.0
 _MAX_BACK_OFF_SECONDS: Final = 60.0
 _FAILED: Final = 0x80
 _NAMED_CAUSES: Final = 3
 
-_EXPLAINED_BY_PROBE: Final = (TlsFailed, ProxyRefused)
-_CLOSED_SOMEWHERE: Final = "AWS_IO_SOCKET_CLOSED"
-"""awscrt's name for a TCP connection that was closed, be it in the TLS handshake or after CONNECT."""
-
-_log = logging.getLogger("iot_customauth_client.session")
 
 Observer = Callable[[StateChange], None]
 
@@ -111,11 +100,7 @@ class Session:
         self._attempt = 0
         self._started_at = 0.0
         self._hang_ups = 0
-        self._probing = False
-        self._probes = 0
-        self._probed: ConnectError | None = None
-        self._upgrades = UpgradeVerdict(self._builder, runtime)
-        self._ended_with: ConnectError | None = None
+        self._explainer = Explainer(self._builder, runtime, self._serial.post)
         self._timers: list[Timer] = []
         self._ending = False
         self._owner: Callable[[], Closable | None] = _no_owner
@@ -241,8 +226,9 @@ class Session:
             failure.__cause__ = error
             self._finish(failure)
             return
-        if self._probes == 0:
-            self._after(now + _PROBE_AFTER_SECONDS, Session._probe)
+        self._explainer.attempt_began(now)
+        if not self._explainer.asked:
+            self._after(now + _PROBE_AFTER_SECONDS, Session._ask_early)
         self._after(now + self.settings.connect_timeout_seconds + _GRACE_SECONDS, Session._attempt_too_long)
         self._link.attempt()
 
@@ -261,7 +247,7 @@ class Session:
         self._cancel_timers()
         self._hang_ups = 0
         self._error = None
-        self._upgrades.forget()
+        self._explainer.connected()
         # Before anybody is told: who hears of it may publish with QoS 0 at once.
         self._subscribing.attach(link)
         self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
@@ -277,44 +263,20 @@ class Session:
         error = explain_end(end, self._context())
         if self._state is State.CONNECTED:
             self._finish(error)
-        elif isinstance(error, ConfigurationError):
-            self._outcome(error)
-        elif end.error_name == UPGRADE_FAILED:
-            self._explain_upgrade(link, error)
-        elif isinstance(error, _EXPLAINED_BY_PROBE) or end.error_name == _CLOSED_SOMEWHERE:
-            self._explain(error)
         else:
+            self._explainer.explain(error, end.error_name, self._context(), partial(self._explained, link))
+
+    def _ask_early(self) -> None:
+        if self._state is State.CONNECTING:
+            self._explainer.ask_early(self._is_definite)
+
+    def _is_definite(self, error: ConnectError) -> None:
+        if self._state in (State.CONNECTING, State.WAITING):
+            self._finish(error)
+
+    def _explained(self, link: Link, error: ConnectError | ConfigurationError) -> None:
+        if link is self._link and self._state is State.CONNECTING:
             self._outcome(error)
-
-    def _explain(self, error: ConnectError) -> None:
-        """Let the probe tell what is behind an error of TLS or of the proxy; the outcome depends on it."""
-        if self._probed is not None and _says_more(self._probed, error):
-            self._outcome(self._probed)
-        elif self._probing or self._probes < _MAX_PROBES:
-            self._ended_with = error
-            self._probe()
-        else:
-            self._outcome(error)
-
-    def _explain_upgrade(self, link: Link, error: ConnectError) -> None:
-        """Ask the endpoint once more for what awscrt's MQTT clients throw away: its answer to the upgrade."""
-        me = weakref.ref(self)
-
-        def answered(answer: HttpAnswer | None) -> None:
-            session = me()
-            if session is not None:
-                session._serial.post(partial(session._upgrade_explained, link, error, answer))
-
-        self._upgrades.ask(answered)
-
-    def _upgrade_explained(self, link: Link, error: ConnectError, answer: HttpAnswer | None) -> None:
-        if link is not self._link or self._state is not State.CONNECTING:
-            return
-        if answer is not None:
-            explained = explain_upgrade(answer, self._context())
-            explained.__cause__ = error.__cause__
-            error = explained
-        self._outcome(error)
 
     def _outcome(self, error: ConnectError | ConfigurationError) -> None:
         """Decide what follows from a failed attempt."""
@@ -324,8 +286,7 @@ class Session:
             self._finish(error)
             return
         self._link = None
-        if not isinstance(self._probed, _EXPLAINED_BY_PROBE):
-            self._probed = None  # it explained this attempt
+        self._explainer.attempt_failed()
         # Full jitter: a fleet that lost its endpoint must not come back in step.
         longest = min(_MAX_BACK_OFF_SECONDS, _FIRST_BACK_OFF_SECONDS * 2 ** (self._attempt - 1))
         delay = random.uniform(0, longest)
@@ -340,7 +301,7 @@ class Session:
             return
         self._cancel_timers()
         link.abandon()
-        error = self._probed or EndpointUnreachable(
+        error = self._explainer.found or EndpointUnreachable(
             f"no connection to {self.settings.endpoint}:{self.settings.port} in "
             f"{self.settings.connect_timeout_seconds:g} s",
             code="attempt_timeout",
@@ -352,7 +313,7 @@ class Session:
     def _give_up(self, timeout: float) -> None:
         if self._state not in (State.CONNECTING, State.WAITING):
             return
-        last = self._error or self._probed
+        last = self._error or self._explainer.found
         error = ConnectTimeout(
             f"no connection in {timeout:g} s" + (f"; the last attempt: {last.message}" if last else ""),
             phase=last.phase if last else "connect",
@@ -363,52 +324,6 @@ class Session:
         )
         error.__cause__ = last
         self._finish(error)
-
-    # -- the second handshake that explains the first -----------------------------------------------------------------
-
-    def _probe(self) -> None:
-        if self._probing:
-            return
-        from .tls_probe import ProbeTarget, probe  # loads socket and ssl, which most connections never need
-
-        self._probing = True
-        self._probes += 1
-        settings = self.settings
-        target = ProbeTarget(
-            settings.endpoint, settings.port, settings.ca_file, settings.alpn_name, self._builder.proxy()
-        )
-        me = weakref.ref(self)
-
-        def knock() -> None:
-            found: ConnectError | None = None
-            try:
-                found = probe(target, _PROBE_TIMEOUT_SECONDS)
-            except Exception:  # noqa: BLE001 - without its answer the session would wait for ever
-                _log.exception("the TLS probe failed")
-            session = me()
-            if session is not None:
-                session._serial.post(partial(session._probe_done, found))
-
-        self._runtime.workers.submit(knock)
-
-    def _probe_done(self, found: ConnectError | None) -> None:
-        self._probing = False
-        ended_with, self._ended_with = self._ended_with, None
-        if self._state in (State.CONNECTED, State.CLOSED):
-            return
-        if found is not None:
-            found.client_id = self.settings.client_id
-            found.elapsed_seconds = round(self._runtime.clock.monotonic() - self._started_at, 3)
-            self._probed = found
-        if ended_with is not None:
-            if found is not None and _says_more(found, ended_with):
-                found.__cause__ = ended_with.__cause__
-                ended_with = found
-            elif found is not None:
-                ended_with.likely_causes = (f"a second handshake says: {found.message}", *ended_with.likely_causes)
-            self._outcome(ended_with)
-        elif found is not None and policy_of(found) is Policy.RAISE:
-            self._finish(found)
 
     # -- the end (on _serial) -----------------------------------------------------------------------------------------
 
@@ -530,13 +445,3 @@ class Session:
 
 def _no_owner() -> None:
     """Stand in for the owner until `start()`."""
-
-
-def _says_more(found: ConnectError, error: ConnectError) -> bool:
-    """Tell whether what the probe found takes the place of awscrt's error, or only belongs among its likely causes.
-
-    A closed connection may have many reasons; a proxy that refuses, or a verdict of TLS, is one.
-    """
-    if isinstance(error, _EXPLAINED_BY_PROBE):
-        return isinstance(found, _EXPLAINED_BY_PROBE)
-    return isinstance(found, ProxyRefused) or (isinstance(found, TlsFailed) and found.verdict)
