@@ -23,17 +23,14 @@ from .errors import (
     CredentialsExpired,
     CredentialsRejected,
     EndpointUnreachable,
-    InvalidTopic,
-    NotSupported,
-    OperationError,
     Phase,
-    PolicyDenied,
     ProxyRefused,
     Throttled,
     TlsFailed,
 )
 from .limits import ALPN_MQTT
 from .links.base import LinkEnd
+from .reason_names import REASON_NAMES
 
 if TYPE_CHECKING:
     from .settings import ConnectionSettings
@@ -144,7 +141,7 @@ def _refused(end: LinkEnd, context: Context) -> ConnectError:
             **context.common("connected"),
         )
     return AuthenticationRefused(
-        f"the endpoint refused the connection: reason code {code}, {_REASON_NAMES.get(code, 'refused')}{_said(end)}",
+        f"the endpoint refused the connection: reason code {code}, {REASON_NAMES.get(code, 'refused')}{_said(end)}",
         reason_code=code,
         reason_string=end.reason_string,
         likely_causes=REFUSAL_CAUSES,
@@ -168,7 +165,7 @@ def _client_id_refused(end: LinkEnd, context: Context) -> ConnectError:
 def _will_refused(end: LinkEnd, context: Context) -> ConnectError:
     return AuthenticationRefused(
         f"the endpoint does not accept the will (reason code {end.reason_code}, "
-        f"{_REASON_NAMES.get(end.reason_code or 0, '')}){_said(end)}",
+        f"{REASON_NAMES.get(end.reason_code or 0, '')}){_said(end)}",
         reason_code=end.reason_code,
         reason_string=end.reason_string,
         code="will_refused",
@@ -197,7 +194,7 @@ def _throttled(end: LinkEnd, context: Context) -> ConnectError:
 def _unavailable(end: LinkEnd, context: Context) -> ConnectError:
     return EndpointUnreachable(
         f"the endpoint cannot serve this now (reason code {end.reason_code}, "
-        f"{_REASON_NAMES.get(end.reason_code or 0, 'no name')}){_said(end)}",
+        f"{REASON_NAMES.get(end.reason_code or 0, 'no name')}){_said(end)}",
         code="server_unavailable",
         **context.common("connected" if end.was_connected else "connect"),
     )
@@ -206,7 +203,7 @@ def _unavailable(end: LinkEnd, context: Context) -> ConnectError:
 def _other_reason(end: LinkEnd, context: Context) -> ConnectError:
     if not end.was_connected:
         return _refused(end, context)
-    name = _REASON_NAMES.get(end.reason_code or 0, "no name")
+    name = REASON_NAMES.get(end.reason_code or 0, "no name")
     return ConnectError(
         f"the endpoint ended the connection: reason code {end.reason_code}, {name}{_said(end)}",
         code="disconnected",
@@ -215,41 +212,6 @@ def _other_reason(end: LinkEnd, context: Context) -> ConnectError:
     )
 
 
-_REASON_NAMES: Final = {
-    0x80: "unspecified error",
-    0x81: "malformed packet",
-    0x82: "protocol error",
-    0x83: "implementation specific error",
-    0x84: "unsupported protocol version",
-    0x85: "client identifier not valid",
-    0x86: "bad user name or password",
-    0x87: "not authorized",
-    0x88: "server unavailable",
-    0x89: "server busy",
-    0x8A: "banned",
-    0x8B: "server shutting down",
-    0x8C: "bad authentication method",
-    0x8D: "keep alive timeout",
-    0x8E: "session taken over",
-    0x8F: "topic filter invalid",
-    0x90: "topic name invalid",
-    0x91: "packet identifier in use",
-    0x93: "receive maximum exceeded",
-    0x94: "topic alias invalid",
-    0x95: "packet too large",
-    0x96: "message rate too high",
-    0x97: "quota exceeded",
-    0x98: "administrative action",
-    0x99: "payload format invalid",
-    0x9A: "retain not supported",
-    0x9B: "QoS not supported",
-    0x9C: "use another server",
-    0x9D: "server moved",
-    0x9E: "shared subscriptions not supported",
-    0x9F: "connection rate exceeded",
-    0xA1: "subscription identifiers not supported",
-    0xA2: "wildcard subscriptions not supported",
-}
 _REASONS: Final[dict[int, Callable[[LinkEnd, Context], ConnectError]]] = {
     0x80: _unavailable,
     0x85: _client_id_refused,
@@ -436,52 +398,3 @@ def _by_phase(end: LinkEnd, context: Context) -> ConnectError:
         else 'use protocol="mqtt5", which says why; ' + REFUSAL_STEP,
         **context.common("connect"),
     )
-
-
-# -- one operation ----------------------------------------------------------------------------------------------------
-
-
-def explain_publish(code: int, topic: str, *, retain: bool, client_id: str | None) -> OperationError:
-    """Return the error for a PUBACK with a reason code of 128 or above."""
-    common: dict[str, Any] = {"client_id": client_id, "phase": "connected"}
-    if code == 0x87:
-        also = " and iot:RetainPublish" if retain else ""
-        return PolicyDenied(
-            f"the service refused the message to {topic!r}: not authorized (PUBACK 135)",
-            action="iot:Publish",
-            topic=topic,
-            likely_causes=(f"the authorizer's policy does not allow iot:Publish{also} on topic/{topic}",),
-            what_to_do="let the authorizer return a statement that allows it: ...:topic/" + topic,
-            **common,
-        )
-    if code == 0x90:
-        return InvalidTopic(f"the service does not accept the topic {topic!r} (PUBACK 144)", **common)
-    name = _REASON_NAMES.get(code, "no name")
-    return OperationError(f"the service refused the message to {topic!r}: PUBACK {code}, {name}", **common)
-
-
-def explain_subscribe(code: int, topic_filter: str, *, client_id: str | None) -> OperationError:
-    """Return the error for a SUBACK with a reason code of 128 or above."""
-    common: dict[str, Any] = {"client_id": client_id, "phase": "connected"}
-    if code in (0x80, 0x87):
-        return PolicyDenied(
-            f"the service refused the subscription to {topic_filter!r}: "
-            + ("not authorized (SUBACK 135)" if code == 0x87 else "SUBACK 128, no reason given"),
-            action="iot:Subscribe",
-            topic=topic_filter,
-            likely_causes=(
-                (
-                    f"the authorizer's policy does not allow iot:Subscribe on topicfilter/{topic_filter} "
-                    "(topicfilter/, not topic/: that is for iot:Publish and iot:Receive)"
-                ),
-            ),
-            what_to_do="let the authorizer return a statement that allows it: ...:topicfilter/" + topic_filter,
-            **common,
-        )
-    name = _REASON_NAMES.get(code, "no name")
-    message = f"the service refused the subscription to {topic_filter!r}: SUBACK {code}, {name}"
-    if code == 0x8F:
-        return InvalidTopic(message, **common)
-    if code in (0x9E, 0xA1, 0xA2):
-        return NotSupported(message, **common)
-    return OperationError(message, **common)

@@ -32,7 +32,7 @@ from typing import Any, Final
 from .builder import ConnectionBuilder
 from .clock import Clock, Timer
 from .credentials import Credentials
-from .diagnosis import Context, Policy, explain_end, explain_publish, policy_of
+from .diagnosis import Context, Policy, explain_end, policy_of
 from .errors import (
     ConfigurationError,
     ConnectError,
@@ -49,6 +49,7 @@ from .inbox import Inbox, Registration
 from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd, PublishOutcome
 from .messages import Message
+from .operation_failures import explain_publish
 from .outbox import MemoryOutbox, Outgoing
 from .runtime import Closable, Runtime
 from .session_log import fingerprint, log_change

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from .diagnosis import explain_subscribe
 from .errors import CustomAuthError, OperationError
 from .inbox import Inbox, Interest
 from .links.base import FilterRequest, Link, is_gone
+from .operation_failures import explain_subscribe
 
 _FAILED: Final = 0x80
 
