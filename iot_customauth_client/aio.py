@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _HOME_OF: Final = {"HttpsPublisher": "aio_https", "HttpsResult": "https"}
 
-__all__ = sorted(_HOME_OF)
+__all__ = ["HttpsPublisher", "HttpsResult"]
 
 
 def __getattr__(name: str) -> object:

@@ -41,7 +41,7 @@ HTTPS publish, in headers or query     headers or query                   none: 
 An upgrade's CONNECT keeps the base user name and the password because they have no other place, and because products
 are known to send a user name there beside header credentials; without either, CONNECT has neither.
 
-The readers (`read_username`, `read_path`, `read_query`, `read_headers`) are what the local endpoint runs: the query
+The readers undo this; the local endpoint runs `read_username` and `read_query`, on which the others stand: the query
 of a user name begins at the *last* `?`, that of a URL at the first one; parts are separated by `&`, each name and value
 is percent-decoded once, and `+` stays `+`; a header is found whatever the case of its name. For all that `Credentials`
 accepts and a carrier takes, reading what was written gives the same values back.

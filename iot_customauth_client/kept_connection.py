@@ -34,6 +34,7 @@ from .errors import (
     ConnectError,
     ConnectionClosed,
     CustomAuthError,
+    EndpointUnreachable,
     OperationTimeout,
     ProxyRefused,
     TlsFailed,
@@ -70,11 +71,13 @@ class KeptConnection:
         self._dial_number = 0
         self._dialling_since: float | None = None
         self._probe_timer: Timer | None = None
+        self._dial_timer: Timer | None = None
         self._probed: ConnectError | None = None
         self._closing = False
         self._closed = threading.Event()
         self._quiet = threading.Event()
-        self._quiet.set()
+        self._draining = False
+        self._shut_down = False
         runtime.enter(self._key, self)
 
     def submit(self, request: PublishRequest, timeout: float, done: Done) -> Exchange:
@@ -89,7 +92,6 @@ class KeptConnection:
         exchange = Exchange(request, done, clock.monotonic())
         late = self._posting(lambda me: me._timed_out(exchange, timeout))
         exchange.timer = clock.call_at(exchange.accepted_at + timeout, late)
-        self._quiet.clear()
         self._serial.post(partial(self._accept, exchange))
         return exchange
 
@@ -102,6 +104,7 @@ class KeptConnection:
         """Take nothing more, wait for what was taken, then close: all that within `timeout` seconds."""
         deadline = self._runtime.clock.monotonic() + timeout
         self._closing = True
+        self._serial.post(self._drain)  # behind all that was accepted
         self._quiet.wait(timeout)
         self.begin_close()
         self.finish_close(max(0.0, deadline - self._runtime.clock.monotonic()))
@@ -119,8 +122,20 @@ class KeptConnection:
     # -- the queue (on _serial) ---------------------------------------------------------------------------------------
 
     def _accept(self, exchange: Exchange) -> None:
+        if self._shut_down:  # it was submitted while another thread closed
+            self._turn_away(exchange)
+            return
         self._queue.append(exchange)
         self._next()
+
+    def _drain(self) -> None:
+        self._draining = True
+        self._next()
+
+    def _turn_away(self, exchange: Exchange) -> None:
+        if exchange.timer is not None:
+            exchange.timer.cancel()
+        exchange.tell(None, ConnectionClosed("the publisher was closed before the answer", phase="closing"))
 
     def _next(self) -> None:
         if self._current is not None:
@@ -128,7 +143,8 @@ class KeptConnection:
         while self._queue and self._queue[0].over:
             self._queue.popleft()
         if not self._queue:
-            self._quiet.set()
+            if self._draining:
+                self._quiet.set()
             return
         self._current = self._queue.popleft()
         if self._native is not None and self._native.is_open():
@@ -199,6 +215,8 @@ class KeptConnection:
         number = self._dial_number
         slow = self._posting(lambda me: me._probe(number, None))
         self._probe_timer = clock.call_at(self._dialling_since + _PROBE_AFTER_SECONDS, slow)
+        too_long = self._posting(lambda me: me._dial_too_long(number))
+        self._dial_timer = clock.call_at(self._dialling_since + settings.connect_timeout_seconds, too_long)
         # Holds this object until awscrt has an outcome: a dial that nobody waits for any more must still be closed.
         dialled.add_done_callback(lambda future: self._serial.post(partial(self._dialled, number, future)))
 
@@ -222,11 +240,30 @@ class KeptConnection:
         self._dial_over()
         self._end_current(None, explained)
 
+    def _dial_too_long(self, number: int) -> None:
+        """Give a dial up: awscrt waits for ever for a proxy that does not answer CONNECT."""
+        if number != self._dial_number or self._dialling_since is None:
+            return
+        self._dial_number += 1  # whatever becomes of this dial is closed unseen
+        self._dial_over()
+        settings = self._settings
+        self._end_current(
+            None,
+            self._probed
+            or EndpointUnreachable(
+                f"no connection to {settings.endpoint}:{settings.port} in {settings.connect_timeout_seconds:g} s",
+                code="attempt_timeout",
+                likely_causes=("the network drops what is sent", "the endpoint or the proxy is overloaded"),
+                **self._context(self._current).common("connect"),
+            ),
+        )
+
     def _dial_over(self) -> None:
         self._dialling_since = None
-        if self._probe_timer is not None:
-            self._probe_timer.cancel()
-            self._probe_timer = None
+        for timer in (self._probe_timer, self._dial_timer):
+            if timer is not None:
+                timer.cancel()
+        self._probe_timer = self._dial_timer = None
 
     def _explained(self, error: BaseException) -> ConnectError:
         return explain_dial(error, native_name(error), self._context(self._current))
@@ -334,10 +371,9 @@ class KeptConnection:
         self._queue.clear()
         self._dial_number += 1
         self._dial_over()
+        self._shut_down = True
         for exchange in left:
-            if exchange.timer is not None:
-                exchange.timer.cancel()
-            exchange.tell(None, ConnectionClosed("the publisher was closed before the answer", phase="closing"))
+            self._turn_away(exchange)
         self._quiet.set()
         self._runtime.leave(self._key, self)
         native, self._native = self._native, None

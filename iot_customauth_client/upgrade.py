@@ -89,7 +89,13 @@ class Upgrade:
         filling = _Filling(transform_args)
         clock = self._runtime.clock
         timer = clock.call_at(clock.monotonic() + self._timeout_seconds, partial(self._too_long, filling))
-        self._runtime.workers.submit(partial(self._fill, filling, timer.cancel))
+        try:
+            self._runtime.workers.submit(partial(self._fill, filling, timer.cancel))
+        except RuntimeError as refusal:  # the system gives no more threads
+            timer.cancel()
+            error = CredentialsUnavailable("there is no thread to ask for the credentials on", phase="credentials")
+            error.__cause__ = refusal
+            self._end(filling.take(), error)
 
     def _fill(self, filling: _Filling, cancel_timer: Callable[[], None]) -> None:
         try:

@@ -7,7 +7,6 @@ them), by the same way, and closes at once should it be accepted. It never sends
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -48,9 +47,12 @@ class UpgradeVerdict:
         settings, runtime = self._builder.settings, self._runtime
 
         def knock() -> None:
-            with contextlib.suppress(CustomAuthError):  # then the first error stands
+            try:
                 self._answer = probe_upgrade(settings, upgrade.parts(), runtime, _TIMEOUT_SECONDS)
-            done(self._answer)
+            except CustomAuthError:
+                pass  # then the first error stands
+            finally:
+                done(self._answer)  # without it the session would wait for ever
 
         self._runtime.workers.submit(knock)
 

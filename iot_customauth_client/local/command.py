@@ -125,8 +125,7 @@ class CommandCall(OutsideCall):
             self._aborted = True
             process = self._process
             if process is not None and process.returncode is None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _kill_group(process)
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = self._command
@@ -180,6 +179,8 @@ class CommandCall(OutsideCall):
         look = _FIRST_LOOK_SECONDS
         while True:
             with self._lock:  # so that `abort` never meets a number that has been given away
+                if _has_ended(process):
+                    _kill_group(process)  # not reaped yet: the number is its own, and what it left behind has it too
                 code = process.poll()
             if code is not None:
                 return code
@@ -187,6 +188,21 @@ class CommandCall(OutsideCall):
                 return None
             time.sleep(look)
             look = min(2 * look, _LAST_LOOK_SECONDS)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether the command has ended and nobody has taken note of it yet."""
+    if process.returncode is not None:
+        return False
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    except ChildProcessError:
+        return False
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _explain_end(code: int) -> str:

@@ -200,8 +200,9 @@ class HttpTalk:
             return False
         line = self._line
         self._server.log.append(HttpAnswered(line.number, exchange.trace_id, 101))
+        talk = MqttTalk(line, WebSocketPipe(), http=exchange.presented.http)  # its life begins before the client knows
         line.write(self._door.switch(grant_headers(exchange.request, exchange.trace_id)))
-        line.become(MqttTalk(line, WebSocketPipe(), http=exchange.presented.http), Stage.CONNECT, self._door.rest)
+        line.become(talk, Stage.CONNECT, self._door.rest)
         return True
 
     # -- publishing --------------------------------------------------------------------------------------------------
@@ -240,7 +241,8 @@ class HttpTalk:
                 self._kept = _KeptGrant(_client_key(question, exchange), grant, until)
             self._publish(exchange, grant)
         self._go_on()
-        self._line.resume()
+        if self._door.waiting_bytes <= MAX_HELD_BYTES:
+            self._line.resume()
 
     def _publish(self, exchange: _Exchange, grant: Grant) -> None:
         server = self._server

@@ -56,6 +56,8 @@ class InvokeUrl:
         Raises `ConfigurationError` that says what is wrong with it and how it is written.
         """
         form = f"write {INVOKE_URL_FORM}, as `sam local start-lambda` prints it"
+        if "@" in text.partition("://")[2].partition("/")[0]:  # before any error that quotes the URL
+            raise ConfigurationError(f"the authorizer URL holds a user name or a password, which is not sent; {form}")
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -64,8 +66,6 @@ class InvokeUrl:
             raise ConfigurationError(f"authorizer URL {text!r}: {error}; {form}") from error
         if parts.scheme not in ("http", "https"):
             raise ConfigurationError(f"authorizer URL {text!r} does not begin with http:// or https://; {form}")
-        if parts.username is not None or parts.password is not None:
-            raise ConfigurationError(f"the authorizer URL holds a user name or a password, which is not sent; {form}")
         if any(each.isspace() or not each.isprintable() or not each.isascii() for each in text):
             raise ConfigurationError(f"authorizer URL {text!r} holds a character that no URL has; {form}")
         if not parts.hostname:

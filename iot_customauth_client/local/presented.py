@@ -17,7 +17,7 @@ Pure, and no repr shows a value.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from ..carriage import read_query, read_username, shown_name
@@ -59,9 +59,16 @@ class Presented:
     server_name: str | None
     http: HttpPart | None = None
     mqtt: MqttPart | None = None
+    _carriers: tuple[Carried, ...] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_carriers", self._read())  # once: a query may hold thousands of parameters
 
     def carriers(self) -> tuple[Carried, ...]:
         """Return what each carrier holds, in the order in which they are looked at."""
+        return self._carriers
+
+    def _read(self) -> tuple[Carried, ...]:
         found: list[Carried] = []
         if self.http is not None:
             found.append(Carried(Carrier.HEADERS, self.http.headers))
@@ -77,7 +84,10 @@ class Presented:
         if self.http is None:
             return False
         signed = any(name == "authorization" and value.startswith(_SIGV4) for name, value in self.http.headers)
-        return signed or any(name == "X-Amz-Algorithm" for name, _ in read_query(self.http.query or ""))
+        return signed or any(
+            carried.carrier is Carrier.QUERY and carried.get("X-Amz-Algorithm") is not None
+            for carried in self._carriers
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -31,6 +31,7 @@ _RESULT_KEYS = frozenset(
 )
 _SHORT_CHARACTERS = 4
 _SHOWN_CHARACTERS = 300
+_TELLING_CHARACTERS = 16
 _HIDDEN = "<hidden>"
 
 
@@ -87,7 +88,7 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
         return None
     secrets = tuple(_secrets(event, with_username=False))
     return {
-        key: _hide_in(value, secrets) if key in _RESULT_KEYS else "<ignored by the service>"
+        _hide(key, secrets): _hide_in(value, secrets) if key in _RESULT_KEYS else "<ignored by the service>"
         for key, value in cast("Mapping[str, object]", result).items()
     }
 
@@ -144,8 +145,30 @@ def _hide_in(value: object, secrets: tuple[str, ...]) -> object:
     return value
 
 
+def _hide_beginning(text: str, secret: str) -> str:
+    """Hide a long secret also where somebody cut it off: its beginning tells nearly as much."""
+    beginning = secret[:_TELLING_CHARACTERS]
+    start = text.find(beginning)
+    while start >= 0:
+        end = start + _shared_length(text[start : start + len(secret)], secret)
+        text = text[:start] + _HIDDEN + text[end:]
+        start = text.find(beginning, start + len(_HIDDEN))
+    return text
+
+
+def _shared_length(text: str, secret: str) -> int:
+    for index, (one, other) in enumerate(zip(text, secret, strict=False)):
+        if one != other:
+            return index
+    return min(len(text), len(secret))
+
+
 def _hide(text: str, secrets: tuple[str, ...]) -> str:
     for secret in sorted({each for each in secrets if each}, key=len, reverse=True):
+        if len(secret) > _TELLING_CHARACTERS:
+            text = _hide_beginning(text, secret)
+        if secret not in text:  # a pattern for each would take seconds: a client may send thousands of values
+            continue
         if len(secret) >= _SHORT_CHARACTERS:
             text = text.replace(secret, _HIDDEN)
         else:  # a password of one letter must not take that letter out of every word

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
+from ..limits import MIN_KEY_BITS
 from .words import LOCAL_EXTRA, counted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
-MIN_KEY_BITS = 2_048
-"""*Creating an authorizer*: an RSA key of at least 2,048 bits."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _MISTAKES = (
