@@ -181,6 +181,22 @@ class HttpDoor(Server):
         given: dict[str, Any] = {"endpoint": self.hostname, "port": self.port, "ca_file": self.ca_file}
         return ConnectionSettings(client_id=client_id, **(given | overrides))
 
+    @contextlib.contextmanager
+    def handshakes_held(self) -> Iterator[None]:
+        """Let no TLS handshake go on inside the block."""
+        go_on, usual = threading.Event(), self._context.sni_callback
+
+        def wait(tls: ssl.SSLObject, name: str, context: ssl.SSLContext) -> int | None:
+            go_on.wait(WAIT)
+            return usual(tls, name, context) if usual is not None else None
+
+        self._context.sni_callback = wait
+        try:
+            yield
+        finally:
+            go_on.set()
+            self._context.sni_callback = usual
+
     def upgrades(self) -> list[Seen]:
         return [each for each in self.requests if each.method == "GET"]
 

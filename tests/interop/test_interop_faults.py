@@ -56,10 +56,11 @@ def test_a_half_open_connection_answers_nothing(endpoint: LocalEndpoint, dial: D
     device, other = dial(kind), dial(kind, "other")
     assert endpoint.faults.half_open("device") == 1
     unanswered = device.publish("my-topic", b"into the void")
-    assert other.publish("my-topic", b"heard").result(WAIT) == 0  # by now the other would have been answered too
+    for _ in range(10):  # by then the other would have been answered too
+        assert other.publish("my-topic", b"heard").result(WAIT) == 0
     assert not unanswered.done()
     assert device.lost.empty()
-    assert [each.payload for each in endpoint.events.of_kind(events.Published)] == [b"heard"]
+    assert {each.payload for each in endpoint.events.of_kind(events.Published)} == {b"heard"}
     endpoint.faults.drop("device")
     assert device.lost.get(timeout=WAIT) is None
 

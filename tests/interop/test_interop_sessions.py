@@ -75,14 +75,15 @@ def test_what_was_not_acknowledged_comes_again_first_when_the_library_reconnects
 ) -> None:
     device = dial(kind, session_seconds=600, returns=True)
     device.subscribe("my-topic")
-    endpoint.faults.swallow("PUBLISH", times=2, client_id="device")
-    for payload in (b"1", b"2"):
+    endpoint.faults.swallow("PUBLISH", times=100, client_id="device")
+    sent = [b"%d" % number for number in range(120)]
+    for payload in sent:  # 100 are on their way and not acknowledged, 20 wait behind them
         endpoint.publish("my-topic", payload, qos=1)
     with endpoint.faults.unreachable():
         assert device.lost.get(timeout=WAIT) is None
-        endpoint.publish("my-topic", b"3", qos=1)
+        endpoint.publish("my-topic", b"while away", qos=1)
     assert device.welcome().session_present
-    assert payloads(device, 3) == [b"1", b"2", b"3"]
+    assert payloads(device, 121) == [*sent, b"while away"]
 
 
 @EACH

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,15 @@ NAME = "custom_auth_mqtt_2021_08_21"
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_nothing_is_left_behind(password_authorizer: LocalAuthorizer) -> None:
@@ -45,7 +56,8 @@ def test_nothing_is_left_behind(password_authorizer: LocalAuthorizer) -> None:
             client.close()
     gc.collect()
     assert not set(threading.enumerate()) - threads
-    assert open_files() == files
+    # Other tests' native clients may be about to open or close something of theirs; a leak of ours would stay.
+    assert eventually(lambda: open_files() <= files)
 
 
 def test_connections_that_came_and_went_leave_nothing_in_the_server(endpoint: LocalEndpoint) -> None:
