@@ -122,7 +122,7 @@ class KeptConnection:
     # -- the queue (on _serial) ---------------------------------------------------------------------------------------
 
     def _accept(self, exchange: Exchange) -> None:
-        if self._shut_down:  # it was submitted while another thread closed
+        if self._draining or self._shut_down:  # it was submitted while another thread closed
             self._turn_away(exchange)
             return
         self._queue.append(exchange)

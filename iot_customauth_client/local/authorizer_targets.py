@@ -62,8 +62,8 @@ def split_function(text: str | Path) -> tuple[Path, str]:
     if written.endswith(".py"):
         return Path(written), DEFAULT_FUNCTION_NAME
     if not colon or not path.endswith(".py") or not name.isidentifier():
+        shown = "(not shown: an @ may follow a password)" if "@" in written else repr(written)
         raise ConfigurationError(
-            f"authorizer function {written!r}: write FILE.py or FILE.py:function_name, or a URL such as"
-            f" {INVOKE_URL_FORM}"
+            f"authorizer function {shown}: write FILE.py or FILE.py:function_name, or a URL such as {INVOKE_URL_FORM}"
         )
     return Path(path), name

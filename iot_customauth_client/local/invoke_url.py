@@ -56,7 +56,7 @@ class InvokeUrl:
         Raises `ConfigurationError` that says what is wrong with it and how it is written.
         """
         form = f"write {INVOKE_URL_FORM}, as `sam local start-lambda` prints it"
-        if "@" in text.partition("://")[2].partition("/")[0]:  # before any error that quotes the URL
+        if "@" in text:  # no Invoke URL has one; before any error that quotes it
             raise ConfigurationError(f"the authorizer URL holds a user name or a password, which is not sent; {form}")
         try:
             parts = urlsplit(text)

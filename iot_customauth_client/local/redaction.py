@@ -10,6 +10,7 @@ Nothing in this file may be skipped when an event is made, unless the user asked
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import cast
@@ -86,7 +87,7 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
     """
     if not isinstance(result, Mapping):
         return None
-    secrets = tuple(_secrets(event, with_username=False))
+    secrets = tuple(_as_written(_secrets(event, with_username=False)))
     return {
         _hide(key, secrets): _hide_in(value, secrets) if key in _RESULT_KEYS else "<ignored by the service>"
         for key, value in cast("Mapping[str, object]", result).items()
@@ -95,7 +96,17 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
 
 def scrub(text: str, event: AuthorizerEvent) -> str:
     """Return `text` without any secret of `event`, the user name included."""
-    return _hide(text, tuple(_secrets(event, with_username=True)))
+    return _hide(text, tuple(_as_written(_secrets(event, with_username=True))))
+
+
+def _as_written(secrets: Iterator[str]) -> Iterator[str]:
+    """Each secret as it is, and as an error text quotes it: with the escapes of Python's literals and of JSON."""
+    for secret in secrets:
+        yield secret
+        yield repr(secret)[1:-1]
+        yield ascii(secret)[1:-1]
+        yield json.dumps(secret)[1:-1]
+        yield repr(secret.encode("utf-8", "surrogatepass"))[2:-1]
 
 
 def _secrets(event: AuthorizerEvent, *, with_username: bool) -> Iterator[str]:

@@ -106,7 +106,7 @@ def quoting_function() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *_: object) -> None:  # noqa: A002  # its name in the base class
             """Print nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -122,7 +122,7 @@ def quoting_function() -> Iterator[str]:
 def told_about(endpoint: LocalEndpoint) -> str:
     """Have the function called with the token; gives all that the events tell."""
     with HttpClient(endpoint) as client:
-        assert client.post("/topics/a", **{NAME.replace("-", "_"): "a", "token": LONG_TOKEN}).status == 403
+        assert client.post("/topics/a", b"", **{NAME.replace("-", "_"): "a", "token": LONG_TOKEN}).status == 403
     refused = endpoint.wait_for(events.Refused, cause="authorizer_failed", timeout=WAIT)
     assert "<hidden>" in refused.explanation
     return "".join(f"{event!r} {event}" for event in endpoint.events)
@@ -200,6 +200,9 @@ def test_a_user_name_is_read_once_however_often_it_is_asked_for() -> None:
         f"http://user:{PASSWORD}@localhost:port{PATH}",
         f"http://user:{PASSWORD}@[::1{PATH}",
         f"http://user:{PASSWORD}@{PATH}",
+        f"http://user:12/{PASSWORD}@localhost{PATH}",
+        f"http:user:{PASSWORD}@localhost",
+        f"user:{PASSWORD}@localhost",
     ],
 )
 def test_a_password_in_an_authorizers_url_is_refused_and_not_quoted(url: str) -> None:
@@ -215,15 +218,15 @@ def test_a_password_in_an_authorizers_url_is_refused_and_not_quoted(url: str) ->
 # -- what a command leaves behind -------------------------------------------------------------------------------------
 
 
-def ask(command: Command) -> Answer:
+def ask(command: Command, *, timeout_seconds: float = WAIT) -> Answer:
     """Have the command run as the endpoint does."""
     event = build_event(connection_id="id", signature_verified=False, username="u")
 
     async def run() -> Answer:
         loop = asyncio.get_running_loop()
-        calls = AuthorizerCalls(OutsideFunction(command), loop, timeout_seconds=WAIT, scrub=scrub)
+        calls = AuthorizerCalls(OutsideFunction(command), loop, timeout_seconds=timeout_seconds, scrub=scrub)
         answer: asyncio.Future[Answer] = loop.create_future()
-        context = LambdaContext("f", region="eu-central-1", account="1", timeout_seconds=WAIT)
+        context = LambdaContext("f", region="eu-central-1", account="1", timeout_seconds=timeout_seconds)
         calls.call(event, context, answer.set_result)
         return await answer
 
@@ -245,10 +248,23 @@ def has_ended(number: int) -> bool:
         os.close(handle)
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfd, which is Linux's")
+needs_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfd, which is Linux's")
+RESULT = '{"isAuthenticated": false}'
+
+
+@needs_pidfd
 def test_a_command_that_succeeded_leaves_no_child_behind(tmp_path: Path) -> None:
     file = tmp_path / "number"
-    script = 'sleep 300 >/dev/null 2>&1 & echo $! > "$0"; echo \'{"isAuthenticated": false}\''
+    script = f"sleep 300 >/dev/null 2>&1 & echo $! > \"$0\"; echo '{RESULT}'"
     answer = ask(Command.of(["sh", "-c", script, str(file)]))
     assert (answer.outcome, answer.result) == ("answered", {"isAuthenticated": False})
+    assert has_ended(int(file.read_text()))
+
+
+@needs_pidfd
+def test_a_child_that_holds_the_output_of_its_command_is_gone_at_the_limit(tmp_path: Path) -> None:
+    file = tmp_path / "number"
+    script = f"sleep 300 & echo $! > \"$0\"; echo '{RESULT}'"
+    answer = ask(Command.of(["sh", "-c", script, str(file)]), timeout_seconds=1)
+    assert answer.outcome == "timed_out"  # its output has no end before that
     assert has_ended(int(file.read_text()))
