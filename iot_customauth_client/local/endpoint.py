@@ -97,7 +97,8 @@ class LocalEndpoint:
             self._served = ServedNames(self._hostnames)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
-        self._cert_dir = None if cert_dir is None else Path(cert_dir)
+        # Absolute: who reads `ca_file`, or finds it in the ready file, may work in another directory.
+        self._cert_dir = None if cert_dir is None else Path(cert_dir).absolute()
         self._place = Place.find(region, account, self._hostnames)
         if refused_subscribe_311 not in get_args(RefusedSubscribe311):
             raise ConfigurationError(

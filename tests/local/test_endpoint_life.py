@@ -158,3 +158,13 @@ def test_events_can_be_awaited_from_an_event_loop(endpoint: LocalEndpoint) -> No
         return await waiting
 
     assert asyncio.run(run()).client_id == "client_id"
+
+
+def test_the_ca_file_is_found_from_any_directory(
+    password_authorizer: LocalAuthorizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with LocalEndpoint({NAME: password_authorizer}, cert_dir="certificates") as endpoint:
+        monkeypatch.chdir("/")
+        assert endpoint.ca_file == tmp_path / "certificates" / "ca.pem"
+        serves_a_good_client(endpoint)
