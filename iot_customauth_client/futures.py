@@ -13,7 +13,8 @@ from .errors import CustomAuthError, OperationTimeout
 from .messages import PublishResult
 
 if TYPE_CHECKING:
-    from .outbox import MemoryOutbox, Outgoing
+    from .outbox import Outbox
+    from .outgoing import Outgoing
     from .workers import Workers
 
 
@@ -28,7 +29,7 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
     def __init__(self, workers: Workers) -> None:
         super().__init__()
         self._workers = workers
-        self._outbox: MemoryOutbox | None = None
+        self._outbox: Outbox | None = None
         self._entry: Outgoing | None = None
         self._timer: Timer | None = None
 
@@ -62,7 +63,7 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self.set_exception(error)
 
-    def follow(self, outbox: MemoryOutbox, entry: Outgoing) -> None:
+    def follow(self, outbox: Outbox, entry: Outgoing) -> None:
         """Know what to withdraw. Called before the outbox accepts the entry."""
         self._outbox, self._entry = outbox, entry
 

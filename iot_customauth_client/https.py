@@ -23,7 +23,7 @@ from .https_exchange import Done, Exchange
 from .https_request import HttpPlace, credential_parts, make_request, message_parts
 from .kept_connection import KeptConnection, http_alpn
 from .messages import PublishResult
-from .outbox import Outgoing
+from .outgoing import Outgoing
 from .plan import PublishPlan, host_notes, size_notes, trust_of
 from .publishing import UNSET, Payload, make_outgoing
 from .runtime import runtime

@@ -29,7 +29,7 @@ from .carriage import RawCredentials, check_http, write_headers, write_path, wri
 from .errors import ConfigurationError
 from .http_answers import Sent
 from .limits import PUBLISH_PATH, SERVICE_PORT
-from .outbox import Outgoing
+from .outgoing import Outgoing
 
 HttpPlace: TypeAlias = Literal["headers", "query"]
 

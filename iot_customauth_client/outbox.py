@@ -28,86 +28,18 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING
 
 from .errors import CustomAuthError, MessageExpired, NotConnected, OutboxFull
 from .limits import MAX_IN_FLIGHT
 from .messages import PublishResult
+from .outgoing import QUEUED, SENT, SETTLED, Outgoing
 
 if TYPE_CHECKING:
     from .links.base import Link, PublishOutcome
 
-_QUEUED: Final = 0
-_SENT: Final = 1
-_SETTLED: Final = 2
 
-
-class Promise(Protocol):
-    """Who waits for the end of a publish. The first call counts, later ones are without effect."""
-
-    def resolve(self, result: PublishResult) -> None:
-        """It arrived."""
-        ...
-
-    def reject(self, error: CustomAuthError) -> None:
-        """It did not, or nobody can tell."""
-        ...
-
-
-class Outgoing:
-    """One message on its way out; with MQTT 3.1.1 the properties of MQTT 5 are empty."""
-
-    __slots__ = (
-        "accepted_at",
-        "attempts",
-        "content_type",
-        "correlation_data",
-        "cross",
-        "expiry_seconds",
-        "payload",
-        "promise",
-        "qos",
-        "response_topic",
-        "retain",
-        "sent_at",
-        "state",
-        "topic",
-        "user_properties",
-    )
-
-    def __init__(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        promise: Promise,
-        accepted_at: float,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_seconds: int | None = None,
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation_data: bytes | None = None,
-        user_properties: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.retain = retain
-        self.expiry_seconds = expiry_seconds
-        self.content_type = content_type
-        self.response_topic = response_topic
-        self.correlation_data = correlation_data
-        self.user_properties = user_properties
-        self.promise = promise
-        self.accepted_at = accepted_at
-        self.sent_at: float | None = None
-        self.attempts = 0
-        self.state = _QUEUED
-        self.cross = False
-
-
-class MemoryOutbox:
+class Outbox:
     """Bounded by messages and bytes; full means `OutboxFull`. All methods may be called from any thread."""
 
     def __init__(
@@ -172,7 +104,7 @@ class MemoryOutbox:
     def withdraw(self, entry: Outgoing) -> bool:
         """Take a message back if it was not sent yet, and say whether that was so. Its promise is not told."""
         with self._pumping:
-            mine = entry.state == _QUEUED and self._finish(entry)
+            mine = entry.state == QUEUED and self._finish(entry)
             if mine:
                 with contextlib.suppress(ValueError):  # accepted at this very moment: the pump passes it over
                     self._pending.remove(entry)
@@ -239,11 +171,11 @@ class MemoryOutbox:
         now = self._monotonic()
         while pending and self._sent - self._done < window:
             entry = pending.popleft()
-            if entry.state != _QUEUED:
+            if entry.state != QUEUED:
                 continue  # withdrawn
             if entry.expiry_seconds is not None and not self._age(entry, entry.expiry_seconds, now):
                 continue
-            entry.state = _SENT
+            entry.state = SENT
             entry.sent_at = now
             entry.attempts += 1
             entry.cross = cross
@@ -295,9 +227,9 @@ class MemoryOutbox:
     def _finish(self, entry: Outgoing) -> bool:
         """Mark an entry as settled; `False` if it was already."""
         with self._settled:
-            if entry.state == _SETTLED:
+            if entry.state == SETTLED:
                 return False
-            entry.state = _SETTLED
+            entry.state = SETTLED
             self._settled_messages += 1
             self._settled_bytes += len(entry.payload)
             if self._settled_messages == self._accepted_messages:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from .errors import ConfigurationError, NotSupported, PayloadTooLarge
 from .limits import MAX_PAYLOAD_BYTES, MAX_QOS
-from .outbox import Outgoing, Promise
+from .outgoing import Outgoing, Promise
 from .topics import check_topic_name
 
 Payload: TypeAlias = bytes | bytearray | memoryview | str

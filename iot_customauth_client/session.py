@@ -50,7 +50,8 @@ from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd, PublishOutcome
 from .messages import Message
 from .operation_failures import explain_publish
-from .outbox import MemoryOutbox, Outgoing
+from .outbox import Outbox
+from .outgoing import Outgoing
 from .runtime import Closable, Runtime
 from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
@@ -94,7 +95,7 @@ class Session:
         self._observer = observer
         self._serial = Serial(runtime.workers)
         self.inbox = Inbox()
-        self.outbox = MemoryOutbox(monotonic=clock.monotonic, failure_of=self._publish_failure)
+        self.outbox = Outbox(monotonic=clock.monotonic, failure_of=self._publish_failure)
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
         self._link: Link | None = None

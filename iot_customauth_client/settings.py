@@ -48,6 +48,10 @@ class SettingsDict(TypedDict, total=False):
     will: Will | None
     http_proxy: SecretStr | str | None
     connect_timeout_seconds: float
+    disconnect_after_seconds: float | None
+    renew_leeway_seconds: float
+    when_refused: Literal["retry", "stop"]
+    max_publishes_per_second: int | Literal["aws"] | None
     tcp_keep_alive_seconds: int | None
     send_sdk_metrics: bool
 
@@ -74,6 +78,12 @@ class ConnectionSettings(BaseModel):
     - `will`: the last will, or `None`.
     - `http_proxy`: `http://[user:password@]host:port`, `"env"` to follow `HTTPS_PROXY` and `NO_PROXY`, or `None`.
     - `connect_timeout_seconds`: for one attempt, from dialling to CONNACK; more than the authorizer's 5 s.
+    - `disconnect_after_seconds`: the authorizer's `disconnectAfterInSeconds`, which the service never tells a device;
+      the connection is renewed `renew_leeway_seconds` before it is over. `None`: not known.
+    - `when_refused`: what follows when the endpoint refuses a connection that had been up before: `"retry"` goes on,
+      between 60 s and 1 h apart (a function's outage looks exactly like a denial), `"stop"` closes with the error.
+    - `max_publishes_per_second`: `"aws"` keeps to the service's 100 a second and 512 KiB a second towards host names of
+      AWS, and to nothing elsewhere; a number sets another rate; `None`: no limit. The service discards what is over.
     - `tcp_keep_alive_seconds`: idle time after which TCP probes the peer, or `None` for none.
     - `send_sdk_metrics`: let awscrt append its `SDK=...` metrics to the user name that the authorizer sees.
 
@@ -97,6 +107,10 @@ class ConnectionSettings(BaseModel):
     will: Will | None = None
     http_proxy: SecretStr | None = None
     connect_timeout_seconds: float = Field(default=15.0, gt=0, le=600, allow_inf_nan=False)
+    disconnect_after_seconds: float | None = Field(default=None, gt=0, le=604_800, allow_inf_nan=False)
+    renew_leeway_seconds: float = Field(default=60.0, ge=0, le=3_600, allow_inf_nan=False)
+    when_refused: Literal["retry", "stop"] = "retry"
+    max_publishes_per_second: int | Literal["aws"] | None = "aws"
     tcp_keep_alive_seconds: int | None = Field(default=None, ge=1, le=32_767)
     send_sdk_metrics: bool = False
 
@@ -165,6 +179,18 @@ class ConnectionSettings(BaseModel):
             return None
         if value is not None and not (value.isascii() and 1 <= len(value) <= 255 and ";" not in value):
             raise ValueError("must be 'auto', None, or one ALPN name of 1 to 255 ASCII characters")
+        return value
+
+    @field_validator("max_publishes_per_second", mode="before")
+    @classmethod
+    def _read_no_rate(cls, value: object) -> object:
+        return None if value == "none" else value  # TOML and the environment have no None
+
+    @field_validator("max_publishes_per_second", mode="after")
+    @classmethod
+    def _check_rate(cls, value: int | Literal["aws"] | None) -> int | Literal["aws"] | None:
+        if isinstance(value, int) and value < 1:
+            raise ValueError('must be 1 or more, "aws", or None (in a file "none") for no limit')
         return value
 
     @model_validator(mode="after")

@@ -11,13 +11,17 @@ from .errors import CustomAuthError
 class State(Enum):
     """Where a connection stands.
 
-    `CONNECTING`: an attempt is going on. `CONNECTED`: CONNACK was good. `WAITING`: for the next attempt. `CLOSED`: it
-    is over, by `close()` or by an error; there is no way back.
+    `CONNECTING`: an attempt is going on. `CONNECTED`: CONNACK was good. `RENEWING`: between two connections on purpose,
+    since the credentials or the connection's time end. `WAITING`: for the next attempt. `REFUSED`: for the next
+    attempt, a long time, since the endpoint said no. `CLOSED`: it is over, by `close()` or by an error; there is no way
+    back.
     """
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
+    RENEWING = "renewing"
     WAITING = "waiting"
+    REFUSED = "refused"
     CLOSED = "closed"
 
 

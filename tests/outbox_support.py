@@ -14,7 +14,8 @@ from typing import Any
 
 from iot_customauth_client import CustomAuthError, OperationError, PublishResult
 from iot_customauth_client.links.base import Capabilities, FilterRequest, PublishDone, PublishOutcome
-from iot_customauth_client.outbox import MemoryOutbox, Outgoing
+from iot_customauth_client.outbox import Outbox
+from iot_customauth_client.outgoing import Outgoing
 
 ACKNOWLEDGED = PublishOutcome(reason_code=0)
 GONE = PublishOutcome(error=RuntimeError("the connection went away"), gone=True)
@@ -167,7 +168,7 @@ def failure_of(entry: Outgoing, outcome: PublishOutcome) -> CustomAuthError | No
     return None
 
 
-def make_outbox(kind: type[MemoryOutbox] = MemoryOutbox, **limits: Any) -> MemoryOutbox:
+def make_outbox(kind: type[Outbox] = Outbox, **limits: Any) -> Outbox:
     """Return an outbox on the real clock."""
     return kind(**({"monotonic": time.monotonic, "failure_of": failure_of} | limits))
 

@@ -16,7 +16,8 @@ from outbox_support import FakeLink, make_outbox
 
 from iot_customauth_client import ManualClock, OperationError, OperationTimeout, PublishFuture, PublishResult
 from iot_customauth_client.links.base import PublishOutcome
-from iot_customauth_client.outbox import MemoryOutbox, Outgoing
+from iot_customauth_client.outbox import Outbox
+from iot_customauth_client.outgoing import Outgoing
 from iot_customauth_client.workers import Workers
 
 SECONDS = 10.0
@@ -30,7 +31,7 @@ class Sender:
         self.clock = ManualClock()
         self.link = FakeLink()
         self.window = window
-        self.outbox: MemoryOutbox = make_outbox(monotonic=self.clock.monotonic)
+        self.outbox: Outbox = make_outbox(monotonic=self.clock.monotonic)
 
     def connect(self) -> None:
         self.outbox.attach(self.link, self.window)

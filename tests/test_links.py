@@ -21,7 +21,7 @@ from iot_customauth_client.links.mqtt5 import Mqtt5Link
 from iot_customauth_client.links.mqtt311 import Mqtt311Link
 from iot_customauth_client.local import LocalEndpoint, events
 from iot_customauth_client.local.codec import ConnAck, Connect, Disconnect, Packet
-from iot_customauth_client.outbox import Outgoing
+from iot_customauth_client.outgoing import Outgoing
 from iot_customauth_client.runtime import runtime
 
 pytest_plugins = ("client_support",)

@@ -15,10 +15,11 @@ from outbox_support import GONE, Ending, FakeLink, FakeNative, ending_of, entry_
 
 from iot_customauth_client import ConnectionClosed, NotConnected, OutboxFull
 from iot_customauth_client.links.base import PublishOutcome
-from iot_customauth_client.outbox import MemoryOutbox, Outgoing
+from iot_customauth_client.outbox import Outbox
+from iot_customauth_client.outgoing import Outgoing
 
 
-class Ungated(MemoryOutbox):
+class Ungated(Outbox):
     """The outbox without its gate: the native thread may submit whenever the window has room."""
 
     def _pump(self, *, cross: bool) -> None:
@@ -68,7 +69,7 @@ class IntrudedLock:
 # -- order ------------------------------------------------------------------------------------------------------------
 
 
-def wire_order(kind: type[MemoryOutbox], schedule: list[tuple[int, int, int]], window: int) -> list[int]:
+def wire_order(kind: type[Outbox], schedule: list[tuple[int, int, int]], window: int) -> list[int]:
     """Run one fixed interleaving of publisher and native thread; return the numbers as they reach the wire."""
     outbox, link = make_outbox(kind), FakeNative()
     outbox.attach(link, window)
@@ -95,12 +96,12 @@ HAZARD = [(8, 2, 2), (0, 2, 2)]
 def test_order_is_kept_in_any_interleaving_of_publisher_and_native_thread(
     schedule: list[tuple[int, int, int]], window: int
 ) -> None:
-    order = wire_order(MemoryOutbox, schedule, window)
+    order = wire_order(Outbox, schedule, window)
     assert order == sorted(order)
 
 
 def test_the_known_hazard_keeps_its_order() -> None:
-    assert wire_order(MemoryOutbox, HAZARD, 4) == list(range(8))
+    assert wire_order(Outbox, HAZARD, 4) == list(range(8))
 
 
 def test_the_same_hazard_reorders_without_the_gate() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from outbox_support import Ending
 
 from iot_customauth_client import ConfigurationError, InvalidTopic, NotSupported, PayloadTooLarge
-from iot_customauth_client.outbox import Outgoing
+from iot_customauth_client.outgoing import Outgoing
 from iot_customauth_client.publishing import UNSET, check_qos, make_outgoing
 
 ALL_PROPERTIES: dict[str, Any] = {

@@ -305,6 +305,10 @@ def test_everything_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
         "HTTP_PROXY": "http://u:p@h:1",
         "CONNECT_TIMEOUT_SECONDS": "7.5",
         "TCP_KEEP_ALIVE_SECONDS": "60",
+        "DISCONNECT_AFTER_SECONDS": "86400",
+        "RENEW_LEEWAY_SECONDS": "120",
+        "WHEN_REFUSED": "stop",
+        "MAX_PUBLISHES_PER_SECOND": "50",
         "SEND_SDK_METRICS": "true",
     }
     assert {name.partition("__")[0].lower() for name in values} == set(ConnectionSettings.model_fields)
@@ -325,6 +329,10 @@ def test_everything_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
         http_proxy="http://u:p@h:1",
         connect_timeout_seconds=7.5,
         tcp_keep_alive_seconds=60,
+        disconnect_after_seconds=86_400,
+        renew_leeway_seconds=120,
+        when_refused="stop",
+        max_publishes_per_second=50,
         send_sdk_metrics=True,
     )
 

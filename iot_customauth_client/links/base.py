@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ..errors import CustomAuthError
     from ..messages import Message
-    from ..outbox import Outgoing
+    from ..outgoing import Outgoing
     from ..upgrade import Upgrade
 
 

@@ -32,7 +32,7 @@ from .base import (
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
-    from ..outbox import Outgoing
+    from ..outgoing import Outgoing
     from ..runtime import Runtime
 
 _CAPABILITIES = Capabilities(manual_ack=False, reason_codes=False, filters_per_subscribe=1, renews_in_place=True)

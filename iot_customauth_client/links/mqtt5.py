@@ -35,7 +35,7 @@ from .base import (
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
-    from ..outbox import Outgoing
+    from ..outgoing import Outgoing
     from ..runtime import Runtime
 
 _IN_CONNECT = Capabilities(

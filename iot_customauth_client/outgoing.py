@@ -1,0 +1,81 @@
+"""One message on its way out, and who waits for its end.
+
+Both faces make `Outgoing`s (`publishing.py`), the outbox keeps and sends them, a journal may store them. They carry no
+logic: whoever holds the outbox's locks changes their state.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from .errors import CustomAuthError
+from .messages import PublishResult
+
+QUEUED: Final = 0
+SENT: Final = 1
+SETTLED: Final = 2
+
+
+class Promise(Protocol):
+    """Who waits for the end of a publish. The first call counts, later ones are without effect."""
+
+    def resolve(self, result: PublishResult) -> None:
+        """It arrived."""
+        ...
+
+    def reject(self, error: CustomAuthError) -> None:
+        """It did not, or nobody can tell."""
+        ...
+
+
+class Outgoing:
+    """One message on its way out; with MQTT 3.1.1 the properties of MQTT 5 are empty."""
+
+    __slots__ = (
+        "accepted_at",
+        "attempts",
+        "content_type",
+        "correlation_data",
+        "cross",
+        "expiry_seconds",
+        "payload",
+        "promise",
+        "qos",
+        "response_topic",
+        "retain",
+        "sent_at",
+        "state",
+        "topic",
+        "user_properties",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        promise: Promise,
+        accepted_at: float,
+        qos: int = 1,
+        retain: bool = False,
+        expiry_seconds: int | None = None,
+        content_type: str | None = None,
+        response_topic: str | None = None,
+        correlation_data: bytes | None = None,
+        user_properties: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.expiry_seconds = expiry_seconds
+        self.content_type = content_type
+        self.response_topic = response_topic
+        self.correlation_data = correlation_data
+        self.user_properties = user_properties
+        self.promise = promise
+        self.accepted_at = accepted_at
+        self.sent_at: float | None = None
+        self.attempts = 0
+        self.state = QUEUED
+        self.cross = False
