@@ -12,22 +12,27 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 
 from .clock import Clock
-from .credentials import Credentials
 from .errors import ConfigurationError, ConnectionClosed, CustomAuthError, OperationTimeout
 from .futures import PublishFuture
 from .inbox import Registration
 from .messages import CloseReport
+from .outbox_memory import MemoryOutbox
 from .publishing import UNSET, Payload, check_qos, make_outgoing
 from .runtime import runtime
+from .service_handle import ServiceHandle
 from .session import Session
 from .settings import ConnectionSettings, SettingsDict
+from .shared_credentials import source_of
 from .state import State, StateChange
+from .stats import Stats
 from .subscription import Ack, Handler, Subscription
 from .topics import check_topic_filter
 from .workers import Serial, Workers
+
+ServiceT = TypeVar("ServiceT")
 
 _LAST_MOMENT_SECONDS: Final = 0.2
 _NO_LIMIT_SECONDS: Final = 365 * 86_400.0
@@ -37,7 +42,8 @@ def connect(
     endpoint: str | ConnectionSettings,
     *,
     client_id: str | None = None,
-    credentials: Credentials,
+    credentials: object,
+    outbox: MemoryOutbox | None = None,
     on_state_change: Callable[[StateChange], None] | None = None,
     clock: Clock | None = None,
     timeout: float | None = 60,
@@ -65,7 +71,7 @@ def connect(
         finished = endpoint.replace(**overrides)
     else:
         finished = ConnectionSettings(endpoint=endpoint, **overrides)
-    connection = Connection(finished, credentials, on_state_change=on_state_change, clock=clock)
+    connection = Connection(finished, credentials, outbox=outbox, on_state_change=on_state_change, clock=clock)
     connection.open(timeout)
     return connection
 
@@ -76,8 +82,9 @@ class Connection:
     def __init__(
         self,
         settings: ConnectionSettings,
-        credentials: Credentials,
+        credentials: object,
         *,
+        outbox: MemoryOutbox | None = None,
         on_state_change: Callable[[StateChange], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -90,7 +97,12 @@ class Connection:
         if on_state_change is not None:
             self._listeners.append(on_state_change)
         self._session = Session(
-            settings, credentials, clock=clock or shared.clock, runtime=shared, observer=self._observe
+            settings,
+            source_of(credentials),
+            outbox=outbox or MemoryOutbox(),
+            clock=clock or shared.clock,
+            runtime=shared,
+            observer=self._observe,
         )
 
     # -- connecting and ending ----------------------------------------------------------------------------------------
@@ -167,6 +179,18 @@ class Connection:
 
         return remove
 
+    def stats(self) -> Stats:
+        """Return the connection's numbers of this moment."""
+        return self._session.stats()
+
+    def service(self, factory: Callable[[Any], ServiceT]) -> ServiceHandle[ServiceT]:
+        """Return a handle on what `factory(native)` makes, rebuilt whenever the native object is replaced."""
+        return self._session.service(factory)
+
+    def retry_now(self) -> None:
+        """Make the next attempt at once."""
+        self._session.retry_now()
+
     def close(self, *, timeout: float | None = 5.0, drain: bool = True) -> CloseReport:
         """Close, and say what was left: back within `timeout` seconds, whatever the network does.
 
@@ -180,7 +204,7 @@ class Connection:
             self._drain(deadline)
         self.begin_close()
         self.finish_close(max(_LAST_MOMENT_SECONDS, deadline - time.monotonic()))
-        return CloseReport(unacknowledged=self._session.lost, kept=0)
+        return CloseReport(unacknowledged=self._session.lost, kept=self._session.kept)
 
     def begin_close(self) -> None:
         """Begin to close, without draining; returns at once."""
@@ -248,7 +272,8 @@ class Connection:
             user_properties=user_properties,
         )
         future.follow(session.outbox, entry)
-        session.publish(entry)
+        self._runtime.check()
+        session.outbox.accept(entry)
         if timeout is not None:
             future.expire_at(partial(session.call_in, timeout), timeout)
         return future

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from .diagnosis import UPGRADE_FAILED, Context, Policy, policy_of
+from .dialling import proxy_of
 from .errors import ConfigurationError, ConnectError, ProxyRefused, TlsFailed
 from .http_answers import HttpAnswer, explain_upgrade
 from .upgrade_probe import UpgradeVerdict
@@ -27,6 +28,7 @@ from .upgrade_probe import UpgradeVerdict
 if TYPE_CHECKING:
     from .builder import ConnectionBuilder
     from .runtime import Runtime
+    from .settings import ConnectionSettings
 
 _TIMEOUT_SECONDS: Final = 5.0
 _MAX_PROBES: Final = 2  # one for an attempt without an outcome, one for an error that needs explaining
@@ -43,11 +45,11 @@ Post = Callable[[Callable[[], None]], None]
 class Explainer:
     """One session's questions to its endpoint. `post` runs a call on the session's `Serial`."""
 
-    def __init__(self, builder: ConnectionBuilder, runtime: Runtime, post: Post) -> None:
-        self._builder = builder
+    def __init__(self, settings: ConnectionSettings, runtime: Runtime, post: Post) -> None:
+        self._settings = settings
         self._runtime = runtime
         self._post = post
-        self._upgrades = UpgradeVerdict(builder, runtime)
+        self._upgrades = UpgradeVerdict(runtime)
         self._probing = False
         self._probes = 0
         self._began_at = 0.0
@@ -74,9 +76,14 @@ class Explainer:
         if not isinstance(self._found, _EXPLAINED_BY_HANDSHAKE):
             self._found = None
 
+    def use(self, builder: ConnectionBuilder) -> None:
+        """Ask with these credentials, which the next attempt carries, from now on."""
+        self._upgrades.use(builder)
+
     def connected(self) -> None:
         """The outage is over."""
         self._upgrades.forget()
+        self._probes, self._found = 0, None
 
     def ask_early(self, definite: Callable[[ConnectError], None]) -> None:
         """Try a handshake while an attempt is still going on; `definite` is called if waiting is no use."""
@@ -112,10 +119,8 @@ class Explainer:
 
         self._probing = True
         self._probes += 1
-        settings = self._builder.settings
-        target = ProbeTarget(
-            settings.endpoint, settings.port, settings.ca_file, settings.alpn_name, self._builder.proxy()
-        )
+        settings = self._settings
+        target = ProbeTarget(settings.endpoint, settings.port, settings.ca_file, settings.alpn_name, proxy_of(settings))
 
         def knock() -> None:
             found: ConnectError | None = None
@@ -131,7 +136,7 @@ class Explainer:
         self._probing = False
         waiting, self._waiting = self._waiting, None
         if found is not None:
-            found.client_id = self._builder.settings.client_id
+            found.client_id = self._settings.client_id
             found.elapsed_seconds = round(self._runtime.clock.monotonic() - self._began_at, 3)
             self._found = found
         if waiting is not None:

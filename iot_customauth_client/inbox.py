@@ -78,6 +78,16 @@ class Inbox:
         self._interests: dict[str, Interest] = {}
         self._routes: dict[str, tuple[Registration, ...]] = {}
 
+    @property
+    def unacknowledged(self) -> int:
+        """Messages received and not acknowledged yet."""
+        return 0
+
+    received = handler_errors = dropped = 0
+
+    def session_resumed(self) -> None:
+        """The first CONNACK of this process had a session."""
+
     def add(self, registration: Registration) -> Interest:
         """Add a subscriber; return what is wanted of the service for its filter."""
         with self._lock:

@@ -33,9 +33,11 @@ from typing import TYPE_CHECKING
 from .errors import CustomAuthError, MessageExpired, NotConnected, OutboxFull
 from .limits import MAX_IN_FLIGHT
 from .messages import PublishResult
+from .outbox_values import OutboxLimits, OutboxStats
 from .outgoing import QUEUED, SENT, SETTLED, Outgoing
 
 if TYPE_CHECKING:
+    from .journal import Journal
     from .links.base import Link, PublishOutcome
 
 
@@ -47,13 +49,20 @@ class Outbox:
         *,
         monotonic: Callable[[], float],
         failure_of: Callable[[Outgoing, PublishOutcome], CustomAuthError | None],
-        max_messages: int = 10_000,
-        max_bytes: int = 64 * 1024 * 1024,
+        limits: OutboxLimits | None = None,
+        workers: object = None,
+        rate: object = None,
     ) -> None:
         self._monotonic = monotonic
         self._failure_of = failure_of
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
+        limits = limits or OutboxLimits()
+        self._max_messages = limits.max_messages
+        self._max_bytes = limits.max_bytes
+        self._paused = False
+        self._on_drained: list[Callable[[], None]] = []
+        self._barred: dict[str, CustomAuthError] = {}
+        self._recent: deque[tuple[str, float]] = deque(maxlen=64)
+        self.acknowledged = 0
         self._accepting = threading.Lock()
         self._pumping = threading.Lock()
         self._settling = threading.Lock()
@@ -83,6 +92,9 @@ class Outbox:
         """
         if not entry.qos and self._link is None and self._ended is None:
             entry.promise.reject(NotConnected(f"not connected: a QoS 0 message to {entry.topic!r} is not kept"))
+            return
+        if entry.topic in self._barred:
+            entry.promise.reject(self._barred[entry.topic].copy())
             return
         size = len(entry.payload)
         with self._accepting:
@@ -131,11 +143,93 @@ class Outbox:
             self._sent = self._done = self._cross_sent = self._cross_done = 0
         self._pump(cross=True)
 
-    def detach(self) -> tuple[Outgoing, ...]:
-        """Send nothing more; return what was sent and not acknowledged, in order."""
+    def open(self, journal: Journal | None) -> None:
+        """Know where messages are stored beyond the process."""
+
+    def detach(self, *, keep_in_flight: bool = False) -> None:
+        """The link is gone: what was sent and not acknowledged goes first, in its order, over the next one."""
         with self._pumping:
             self._link = None
+            if not keep_in_flight:
+                again = list(self._live.copy().values())
+                self._live.clear()
+                for entry in again:
+                    entry.state = QUEUED if entry.state == SENT else entry.state
+                self._pending.extendleft(reversed(again))
+            self._sent = self._done = self._cross_sent = self._cross_done = 0
+        self._tell_drained()
+
+    def pause(self) -> None:
+        """Submit nothing more; what is in flight goes on."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Submit again."""
+        self._paused = False
+        self._pump(cross=True)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages sent and not acknowledged."""
+        return len(self._live)
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        """Call once, on any thread, when nothing is in flight."""
+        self._on_drained.append(call)
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if not self._live:
+            calls, self._on_drained = self._on_drained, []
+            for call in calls:
+                call()
+
+    def suspects(self) -> tuple[Outgoing, ...]:
+        """Return what is in flight, in order."""
         return tuple(self._live.copy().values())
+
+    def waiting(self) -> tuple[Outgoing, ...]:
+        """Return what is to be sent, in order."""
+        with self._pumping:
+            return tuple(self._pending)
+
+    def recent_qos0(self) -> tuple[tuple[str, float], ...]:
+        """Return topics and times of the last messages sent with QoS 0, oldest first."""
+        return tuple(self._recent.copy())
+
+    def reject(self, entry: Outgoing, error: CustomAuthError) -> bool:
+        """Settle one message with an error, wherever it is; `False` if it was settled already."""
+        with self._pumping:
+            self._live.pop(id(entry), None)
+            mine = self._finish(entry)
+        if mine:
+            self.failed += 1
+            entry.promise.reject(error)
+        return mine
+
+    def bar(self, topic: str, error: CustomAuthError) -> None:
+        """Refuse messages to this topic with copies of an error, until `unbar`."""
+        self._barred = {**self._barred, topic: error}
+
+    def unbar(self, topic: str | None = None) -> None:
+        """Take messages to this topic again; `None`: to all topics."""
+        self._barred = {} if topic is None else {each: error for each, error in self._barred.items() if each != topic}
+
+    def finish(self, error_of: Callable[[Outgoing], CustomAuthError]) -> int:
+        """End it, and return how many messages are kept for a later process."""
+        self.fail_all(error_of)
+        return 0
+
+    def stats(self) -> OutboxStats:
+        """Return what is in it."""
+        return OutboxStats(
+            messages=self.unacknowledged,
+            bytes=self._accepted_bytes - self._settled_bytes,
+            oldest_age_seconds=None,
+            in_flight=self.in_flight,
+            stored=0,
+            dropped=0,
+        )
 
     def fail_all(self, error_of: Callable[[Outgoing], CustomAuthError]) -> None:
         """Settle everything with an error: first what was in flight, then what was pending. The outbox is over."""
@@ -160,7 +254,7 @@ class Outbox:
             if not self._pumping.acquire(blocking=False):
                 return  # the holder looks at _pending again
             try:
-                if self._link is None or (not cross and self._cross_sent != self._cross_done):
+                if self._link is None or self._paused or (not cross and self._cross_sent != self._cross_done):
                     return
                 self._submit(self._link, cross=cross)
             finally:
@@ -175,6 +269,8 @@ class Outbox:
                 continue  # withdrawn
             if entry.expiry_seconds is not None and not self._age(entry, entry.expiry_seconds, now):
                 continue
+            if not entry.qos:
+                self._recent.append((entry.topic, now))
             entry.state = SENT
             entry.sent_at = now
             entry.attempts += 1
@@ -201,6 +297,8 @@ class Outbox:
 
     def _acknowledged(self, entry: Outgoing, outcome: PublishOutcome) -> None:
         """Take the end of one publish: on the native thread, or at once if it was that quick."""
+        if entry.state != SENT or id(entry) not in self._live:
+            return
         with self._settling:
             self._done += 1
             self._cross_done += entry.cross
@@ -212,12 +310,16 @@ class Outbox:
 
     def _settle(self, entry: Outgoing, outcome: PublishOutcome) -> None:
         self._live.pop(id(entry), None)
+        if self._on_drained:
+            self._tell_drained()
         if not self._finish(entry):
             return
         failure = self._failure_of(entry, outcome)
         if failure is not None:
+            self.failed += 1
             entry.promise.reject(failure)
             return
+        self.acknowledged += 1
         now = self._monotonic()
         sent_at = entry.sent_at if entry.sent_at is not None else now
         entry.promise.resolve(

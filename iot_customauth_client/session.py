@@ -1,17 +1,31 @@
-"""The session: what connects, keeps order between attempts, and ends; for any face, with no thread of its own.
+"""The session: what connects, reconnects, renews and ends; for any face, with no thread of its own.
 
-States and transitions (part of the contract: `State`, `StateChange`)::
+States, and how they follow each other (part of the contract: `State`, `StateChange`)::
 
-                    +------------------ back-off -------------------+
-                    v                                               |
-    start() --> CONNECTING --CONNACK good--> CONNECTED              |
-                    |                            |                  |
-                    | attempt failed             | link ended       |
-                    +--> policy_of(error) -- RETRY, first hang-up --+--> WAITING
-                    |       |                    |
-                    |       +-- RAISE, second hang-up in a row --> CLOSED (error)
-                    |                            +---------------> CLOSED (ConnectionClosed, cause: why)
-                    +--- give_up(), end() -----------------------> CLOSED
+               +-------- pause over, retry_now(), woke up --------+----------------+
+               v                                                  |                |
+    start --> CONNECTING --CONNACK good--> CONNECTED --lost--> WAITING          REFUSED
+               |                            |     ^               ^                ^
+               |                            |     |CONNACK good   |                |
+               |                        due v     |               |                |
+               |                           RENEWING --failed------+----------------+
+               |                                                  |                |
+               +--failed: see outcomes.py ------------------------+----------------+
+               +--failed: stop;  give_up() before the first success --> CLOSED
+    any state: end(), abandon() --> CLOSED
+
+==========  ===================================  =================================================================
+state       what goes on                         what ends it
+==========  ===================================  =================================================================
+CONNECTING  `attempting.py`                      CONNACK, a failure (`outcomes.py` says what follows)
+CONNECTED   messages; `renewal.py` counts        the link ends, a renewal begins
+RENEWING    drain, DISCONNECT, CONNECT           CONNACK, a failure: from there on an ordinary one
+WAITING     a pause of `back_off.py`, up to 60 s  the time, `retry_now()`, a suspended machine that woke up
+REFUSED     a long pause, up to 1 h              the same
+CLOSED      nothing                              nothing: there is no way back
+==========  ===================================  =================================================================
+
+A lost connection ends nothing: futures, iterators and handlers live on. Only `CLOSED` does.
 
 Every decision runs on `_serial`: calls one after the other on worker threads, so that there is one owner and no lock.
 What comes from elsewhere (the native thread, timers, users) is posted there. Only two paths go past it, since they
@@ -22,91 +36,170 @@ The session knows neither futures nor event loops: what ends is told to a `Promi
 
 from __future__ import annotations
 
-import random
+import logging
+import threading
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
-from .builder import ConnectionBuilder
+from .attempting import Attempting, Phase
+from .back_off import BackOff, Takeovers
 from .clock import Clock, Timer
-from .credentials import Credentials
-from .diagnosis import Context, Policy, explain_end, policy_of
+from .diagnosis import explain_end
 from .errors import (
+    AuthenticationRefused,
+    ClientIdTakenOver,
+    ClosedBeforeConnack,
     ConfigurationError,
-    ConnectError,
     ConnectionClosed,
-    ConnectTimeout,
-    CredentialsExpired,
+    CredentialsUnavailable,
     CustomAuthError,
-    EndpointUnreachable,
-    NotConnected,
-    OperationError,
 )
-from .explainer import Explainer
+from .hang_ups import HangUps
 from .inbox import Inbox, Registration
-from .limits import MAX_IN_FLIGHT
-from .links.base import Accepted, Link, LinkEnd, PublishOutcome
-from .messages import Message
-from .operation_failures import explain_publish
+from .journal import Journal
+from .links.base import Accepted, Link, LinkEnd
 from .outbox import Outbox
-from .outgoing import Outgoing
+from .outbox_values import OutboxLimits
+from .outcomes import Next, next_of
+from .preparing import Failure, Prepared, Preparing
+from .rate import rate_of
+from .renewal import Renewal
 from .runtime import Closable, Runtime
+from .service_handle import ServiceHandle
+from .session_errors import closed_error, gave_up, pause_of_earlier_process, publish_failure, publish_over, taken_over
 from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
+from .shared_credentials import RunAsync, Source
 from .state import State, StateChange
+from .stats import Stats
 from .subscribing import Subscribing
+from .suspension import CHECK_SECONDS, SuspensionWatch
+from .timers import Timers
 from .workers import Serial
 
-_PROBE_AFTER_SECONDS: Final = 2.0
-_GRACE_SECONDS: Final = 1.0
-_FIRST_BACK_OFF_SECONDS: Final = 1.0
-_MAX_BACK_OFF_SECONDS: Final = 60.0
-_FAILED: Final = 0x80
-_NAMED_CAUSES: Final = 3
+_BACK_OFF: Final = "back_off"
+_JOURNAL_SECONDS: Final = 2.0
+_SILENT_KEEP_ALIVES: Final = 1.5
+
+_FOLLOWS: Final[dict[State, frozenset[State]]] = {
+    State.CONNECTING: frozenset({State.CONNECTED, State.WAITING, State.REFUSED}),
+    State.CONNECTED: frozenset({State.RENEWING, State.WAITING}),
+    State.RENEWING: frozenset({State.CONNECTED, State.WAITING, State.REFUSED}),
+    State.WAITING: frozenset({State.CONNECTING}),
+    State.REFUSED: frozenset({State.CONNECTING}),
+    State.CLOSED: frozenset(),
+}
+"""Which states may follow, besides `CLOSED`, and besides `CONNECTING` and `WAITING` at the start."""
+
+
+class OutboxChoice(Protocol):
+    """What users pass as `outbox=`: limits, and where messages are kept beyond the process."""
+
+    @property
+    def limits(self) -> OutboxLimits:
+        """What one connection's outbox takes."""
+        ...
+
+    def open(self, client_id: str, *, clock: Clock) -> Journal | None:
+        """Return the journal of a client id, or `None` if nothing is kept. May block."""
+        ...
 
 
 Observer = Callable[[StateChange], None]
+ServiceT = TypeVar("ServiceT")
+
+_log = logging.getLogger("iot_customauth_client.session")
 
 
 class Session:
     """One device's connection to one endpoint, from `start()` to `CLOSED`.
 
-    `observer` is told every change, on a worker thread, in order; it must return at once. Raises `ConfigurationError`
-    for what `ConnectionBuilder` refuses.
+    `observer` is told every change, on a worker thread, in order; it must return at once. `run_async` runs async
+    sources of credentials. Raises `ConfigurationError` if there is no client id.
     """
 
     def __init__(
         self,
         settings: ConnectionSettings,
-        credentials: Credentials,
+        source: Source,
         *,
+        outbox: OutboxChoice,
         clock: Clock,
         runtime: Runtime,
         observer: Observer,
+        run_async: RunAsync | None = None,
     ) -> None:
+        if settings.client_id is None:
+            raise ConfigurationError(
+                "a client_id is needed to connect: the authorizer's policy allows iot:Connect for a client id",
+                code="client_id_missing",
+                phase="configuration",
+            )
         self.settings = settings
-        self._credentials = credentials
-        self._builder = ConnectionBuilder(settings, credentials)
-        self._fingerprint = fingerprint(credentials.reveal())
+        self._client_id = settings.client_id
+        self._source = source
         self._clock = clock
         self._runtime = runtime
         self._observer = observer
-        self._serial = Serial(runtime.workers)
+        self._outbox_choice = outbox
+        self._journal: Journal | None = None
+        serial = self._serial = Serial(runtime.workers)
         self.inbox = Inbox()
-        self.outbox = Outbox(monotonic=clock.monotonic, failure_of=self._publish_failure)
+        self.outbox = Outbox(
+            monotonic=clock.monotonic,
+            failure_of=partial(publish_failure, settings),
+            limits=outbox.limits,
+            workers=runtime.workers,
+            rate=rate_of(settings, runtime.clock),
+        )
+        self._subscribing = Subscribing(self.inbox, serial.post, settings.client_id)
+        self._hang_ups = HangUps(
+            self.outbox, self._subscribing, client_id=settings.client_id, clock=clock, runtime=runtime, serial=serial
+        )
+        asking = {"clock": clock, "runtime": runtime, "run_async": run_async, "post": serial.post}
+        self._attempting = Attempting(
+            settings,
+            Preparing(settings, source, **asking),  # type: ignore[arg-type]
+            inbox=self.inbox,
+            runtime=runtime,
+            serial=serial,
+            key=self.key,
+            listener=self,
+        )
+        self._renewal = Renewal(
+            settings,
+            Preparing(settings, source, **asking),  # type: ignore[arg-type]
+            self.outbox,
+            self.inbox,
+            key=self.key,
+            clock=clock,
+            runtime=runtime,
+            serial=serial,
+            begin=self._renewal_begins,
+            leave=self._attempting.leave,
+            rejected=self._finish,
+        )
+        self._timers: Timers[Session] = Timers(self, serial)
+        self._back_off = BackOff()
+        self._takeovers = Takeovers()
+        self._watch = SuspensionWatch()
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
-        self._link: Link | None = None
-        self._attempt = 0
-        self._started_at = 0.0
-        self._hang_ups = 0
-        self._explainer = Explainer(self._builder, runtime, self._serial.post)
-        self._timers: list[Timer] = []
+        self._succeeded = False
+        self._fresh_asked = False
+        self._times_closed = 0
+        self._retry_at: float | None = None
+        self._connected_at: float | None = None
+        self._attempts = self._connects = self._renewals = self._refusals = 0
+        self._kept = 0
         self._ending = False
         self._owner: Callable[[], Closable | None] = _no_owner
-        self._subscribing = Subscribing(self.inbox, self._serial.post, settings.client_id)
+        self._native: Any = None
+        self._services_lock = threading.Lock()
+        self._services: list[weakref.ref[ServiceHandle[Any]]] = []
 
     # -- what faces ask -----------------------------------------------------------------------------------------------
 
@@ -128,13 +221,19 @@ class Session:
     @property
     def native(self) -> Any:
         """The awscrt object of the link, or `None` before the first attempt."""
-        link = self._link
-        return None if link is None else link.native
+        return self._native
 
     @property
     def lost(self) -> int:
-        """How many accepted messages were not acknowledged when the session ended."""
-        return self.outbox.failed
+        """How many accepted messages had not been acknowledged when the session ended, those that are kept included."""
+        return self._unacknowledged
+
+    _unacknowledged = 0
+
+    @property
+    def kept(self) -> int:
+        """How many of them are stored for a later process."""
+        return self._kept
 
     def monotonic(self) -> float:
         """Return the time of the session's clock, in seconds."""
@@ -149,12 +248,7 @@ class Session:
         """Begin to connect. Raises `ConfigurationError` if the client id is open already in this process."""
         self._runtime.enter(self.key, owner)
         self._owner = weakref.ref(owner)
-        self._serial.post(self._begin)
-
-    def publish(self, entry: Outgoing) -> None:
-        """Accept a message. Raises `OutboxFull`, `ConnectionClosed`."""
-        self._runtime.check()
-        self.outbox.accept(entry)
+        self._serial.post(self._open)
 
     def register(self, registration: Registration) -> None:
         """Add a subscriber; its sink is told what became of it. Raises `ConnectionClosed`."""
@@ -168,6 +262,41 @@ class Session:
         """Take a subscriber away; the last one of a filter unsubscribes, if connected."""
         if self.inbox.remove(registration):
             self._subscribing.align(registration.topic_filter)
+
+    def service(self, factory: Callable[[Any], ServiceT]) -> ServiceHandle[ServiceT]:
+        """Return a handle on what `factory` makes of the native object, now and whenever that is replaced."""
+        self._runtime.check()
+        with self._services_lock:
+            handle = ServiceHandle(factory, self._native)
+            self._services = [each for each in self._services if each() is not None]
+            self._services.append(weakref.ref(handle))
+        return handle
+
+    def stats(self) -> Stats:
+        """Return the connection's numbers of this moment."""
+        since = self._connected_at
+        outbox = self.outbox
+        return Stats(
+            state=self._state,
+            attempts=self._attempts,
+            connects=self._connects,
+            renewals=self._renewals,
+            refusals=self._refusals,
+            connected_for_seconds=0.0 if since is None else self._clock.monotonic() - since,
+            published=outbox.unacknowledged + outbox.acknowledged + outbox.failed,
+            acknowledged=outbox.acknowledged,
+            failed=outbox.failed,
+            received=self.inbox.received,
+            handler_errors=self.inbox.handler_errors,
+            dropped=self.inbox.dropped,
+            unacknowledged_received=self.inbox.unacknowledged,
+            outbox=outbox.stats(),
+        )
+
+    def retry_now(self) -> None:
+        """Make the next attempt at once instead of after the pause; without effect while there is no pause."""
+        self._runtime.check()
+        self._serial.post(self._retry)
 
     def give_up(self, timeout: float) -> None:
         """End an attempt to connect that took `timeout` seconds, unless it has succeeded or failed by now."""
@@ -187,145 +316,207 @@ class Session:
 
     def closed_error(self, message: str) -> ConnectionClosed:
         """Return a fresh `ConnectionClosed`, caused by whatever ended the session."""
-        cause = self._error
-        if cause is None:
-            return ConnectionClosed(message, client_id=self.settings.client_id, phase="closing")
-        error = ConnectionClosed(
-            f"{message}: {cause.message}",
-            client_id=self.settings.client_id,
-            phase=cause.phase,
-            likely_causes=cause.likely_causes,
-            what_to_do=cause.what_to_do,
-        )
-        error.__cause__ = cause
-        return error
+        return closed_error(message, self._error if self._state is State.CLOSED else None, self._client_id)
 
     # -- attempts (on _serial) ----------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
         if self._state is State.CLOSED:
             return
-        if self._credentials.expired(self._clock.monotonic()):
-            self._finish(CredentialsExpired("the credentials have expired", client_id=self.settings.client_id))
-            return
-        self._attempt += 1
-        self._change(State.CONNECTING)
-        # Real time, whatever the session's clock: this is about what the service sees.
-        self._after(self._runtime.connect_allowed_at(self.key), Session._dial)
-
-    def _dial(self) -> None:
-        if self._state is not State.CONNECTING:
-            return
-        now = self._runtime.clock.monotonic()
-        self._started_at = now
         try:
-            self._link = self._make_link()
+            self._journal = self._outbox_choice.open(self._client_id, clock=self._clock)
+            self.outbox.open(self._journal)
         except ConfigurationError as error:
             self._finish(error)
             return
-        except Exception as error:  # noqa: BLE001 - whatever awscrt raises: the session must not hang in CONNECTING
-            failure = ConnectError(f"awscrt could not make a client: {error}", code="native_failure", phase="connect")
-            failure.__cause__ = error
-            self._finish(failure)
+        self._source.on_renew(self._credentials_changed)
+        self._watch_for_sleep()
+        kept = None if self._journal is None else self._journal.recall(_BACK_OFF)
+        recalled = self._back_off.recalled(kept, self._clock.now().timestamp())
+        if recalled is None:
+            self._begin()
+        else:
+            self._wait(State.WAITING, recalled.seconds, pause_of_earlier_process(recalled, self._client_id))
+
+    def _begin(self) -> None:
+        if self._state in (State.CONNECTED, State.RENEWING, State.CLOSED) or self._attempting.phase is not Phase.IDLE:
             return
-        self._explainer.attempt_began(now)
-        if not self._explainer.asked:
-            self._after(now + _PROBE_AFTER_SECONDS, Session._ask_early)
-        self._after(now + self.settings.connect_timeout_seconds + _GRACE_SECONDS, Session._attempt_too_long)
-        self._link.attempt()
+        self._timers.cancel("retry")
+        self._retry_at = None
+        self._attempts += 1
+        self._change(State.CONNECTING)
+        self._attempting.begin()
 
-    def _make_link(self) -> Link:
-        if self.settings.protocol == "mqtt5":
-            from .links.mqtt5 import Mqtt5Link
-
-            return Mqtt5Link(self._builder, self, self._runtime)
-        from .links.mqtt311 import Mqtt311Link
-
-        return Mqtt311Link(self._builder, self, self._runtime)
-
-    def _connected(self, link: Link, accepted: Accepted) -> None:
-        if link is not self._link or self._state is not State.CONNECTING:
-            return
-        self._cancel_timers()
-        self._hang_ups = 0
-        self._error = None
-        self._explainer.connected()
+    def attempt_succeeded(self, link: Link, prepared: Prepared, accepted: Accepted) -> None:
+        """CONNACK was good: see `attempting.AttemptListener`."""
+        renewed = self._state is State.RENEWING
+        self._connects += 1
+        self._renewals += renewed
+        self._times_closed, self._fresh_asked, self._error = 0, False, None
+        self._connected_at = self._clock.monotonic()
+        if accepted.session_present and not self._succeeded:
+            self.inbox.session_resumed()
+        self._succeeded = True
         # Before anybody is told: who hears of it may publish with QoS 0 at once.
-        self._subscribing.attach(link)
-        self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
+        self._hang_ups.attach(link, accepted)
+        self.outbox.resume()
         self._change(State.CONNECTED, session_present=accepted.session_present)
+        self._renewal.connected(prepared)
+        lasted_at = self._connected_at + self._back_off.lasts_after_seconds
+        self._timers.at(self._clock, lasted_at, Session._lasted, "lasted")
 
-    def _link_is_over(self, link: Link, end: LinkEnd) -> None:
-        if link is not self._link or self._state is State.CLOSED:
-            return
-        self._cancel_timers()
+    def attempt_failed(self, error: Failure) -> None:
+        """It did not come to a connection: see `attempting.AttemptListener`."""
+        self._renewal.off()
+        self.outbox.resume()
+        if isinstance(error, ClosedBeforeConnack):
+            self._times_closed += 1
+        elif not isinstance(error, CredentialsUnavailable):
+            self._times_closed = 0
+        self._refusals += isinstance(error, AuthenticationRefused)
+        fresh_left = self._source.renewable and not self._fresh_asked
+        following = next_of(
+            error,
+            first=not self._succeeded,
+            fresh_left=fresh_left,
+            hang_ups=self._times_closed,
+            when_refused=self.settings.when_refused,
+        )
+        prepared = self._attempting.prepared
+        if fresh_left and prepared is not None and isinstance(error, AuthenticationRefused | ClosedBeforeConnack):
+            # A hang-up may be a refusal, with MQTT 3.1.1 nobody can tell. Once in an outage: the source is not hammered.
+            self._fresh_asked = True
+            self._source.refused(prepared.lease.credentials)
+        if following is Next.STOP:
+            if isinstance(error, AuthenticationRefused | ClosedBeforeConnack):
+                self._remember(self._back_off.refused(), error, refused=True)
+            self._finish(error)
+        elif following is Next.FRESH:
+            self._wait(State.WAITING, 0.0, error)
+        elif following is Next.REFUSED:
+            pause = self._back_off.refused()
+            self._remember(pause, error, refused=True)
+            self._wait(State.REFUSED, pause, error)
+        else:
+            asked_for = error.retry_after_seconds if isinstance(error, CredentialsUnavailable) else None
+            self._back_off_and_wait(error, at_least=asked_for or 0.0)
+
+    def connection_ended(self, end: LinkEnd) -> None:
+        """The connection is over: see `attempting.AttemptListener`."""
+        attempting = self._attempting
+        self._renewal.off()
+        self._timers.cancel("lasted")
+        self._connected_at = None
         if self._ending or end.by_us:
             self._finish(None)
             return
-        error = explain_end(end, self._context())
-        if self._state is State.CONNECTED:
-            self._finish(error)
-        else:
-            self._explainer.explain(error, end.error_name, self._context(), partial(self._explained, link))
-
-    def _ask_early(self) -> None:
-        if self._state is State.CONNECTING:
-            self._explainer.ask_early(self._is_definite)
-
-    def _is_definite(self, error: ConnectError) -> None:
-        if self._state in (State.CONNECTING, State.WAITING):
-            self._finish(error)
-
-    def _explained(self, link: Link, error: ConnectError | ConfigurationError) -> None:
-        if link is self._link and self._state is State.CONNECTING:
-            self._outcome(error)
-
-    def _outcome(self, error: ConnectError | ConfigurationError) -> None:
-        """Decide what follows from a failed attempt."""
-        policy = policy_of(error)
-        self._hang_ups = self._hang_ups + 1 if policy is Policy.SECOND_TIME else 0
-        if policy is Policy.RAISE or self._hang_ups > 1:
-            self._finish(error)
+        error = explain_end(end, attempting.context(self._hang_ups.unanswered()[:3]))
+        self._hang_ups.ended(end)
+        link = attempting.link
+        if self._hang_ups.narrow and link is not None and link.capabilities.keeps_in_flight:
+            attempting.drop_link()  # its native object would send all at once again
+            link = None
+        self._hang_ups.detach(keep_in_flight=link is not None and link.capabilities.keeps_in_flight)
+        self._hang_ups.convict()
+        self.outbox.resume()
+        if isinstance(error, ClientIdTakenOver) and self._takeovers.noticed(self._clock.monotonic()) > 1:
+            error = taken_over(error, self._client_id)
+            self._back_off_and_wait(error, at_least=self._takeovers.pause_seconds())
             return
-        self._link = None
-        self._explainer.attempt_failed()
-        # Full jitter: a fleet that lost its endpoint must not come back in step.
-        longest = min(_MAX_BACK_OFF_SECONDS, _FIRST_BACK_OFF_SECONDS * 2 ** (self._attempt - 1))
-        delay = random.uniform(0, longest)
+        self._back_off_and_wait(error)
+
+    def native_replaced(self, native: Any) -> None:
+        """There is another native object: see `attempting.AttemptListener`."""
+        self.outbox.detach()  # what the old one would have sent again, it will not
+        with self._services_lock:
+            self._native = native
+            handles = [handle for each in self._services if (handle := each()) is not None]
+        for handle in handles:
+            handle.rebuild(native)
+
+    def _back_off_and_wait(self, error: Failure, *, at_least: float = 0.0) -> None:
+        pause = self._back_off.failed(at_least=at_least)
+        self._remember(pause, error, refused=False)
+        self._wait(State.WAITING, pause, error)
+
+    def _wait(self, state: State, pause: float, error: CustomAuthError) -> None:
         self._error = error
-        self._change(State.WAITING, error=error, retry_in_seconds=delay)
-        when = self._clock.monotonic() + delay
-        self._timers.append(self._clock.call_at(when, self._posting(Session._begin)))
+        self._change(state, error=error, retry_in_seconds=pause)
+        self._retry_at = self._clock.monotonic() + pause
+        self._timers.at(self._clock, self._retry_at, Session._begin, "retry")
 
-    def _attempt_too_long(self) -> None:
-        link = self._link
-        if self._state is not State.CONNECTING or link is None:
-            return
-        self._cancel_timers()
-        link.abandon()
-        error = self._explainer.found or EndpointUnreachable(
-            f"no connection to {self.settings.endpoint}:{self.settings.port} in "
-            f"{self.settings.connect_timeout_seconds:g} s",
-            code="attempt_timeout",
-            likely_causes=("the network drops what is sent", "the endpoint or its authorizer is overloaded"),
-            **self._context().common("connect"),
-        )
-        self._outcome(error)
+    def _retry(self) -> None:
+        if self._state in (State.WAITING, State.REFUSED):
+            self._begin()
+
+    def _lasted(self) -> None:
+        self._back_off.lasted()
+        if self._journal is not None:
+            self._journal.remember(_BACK_OFF, None)
+
+    def _remember(self, pause: float, error: Failure, *, refused: bool) -> None:
+        if self._journal is not None:
+            wall = self._clock.now().timestamp()
+            text = self._back_off.remembered(wall, pause, refused=refused, code=error.code, message=error.message)
+            self._journal.remember(_BACK_OFF, text)
 
     def _give_up(self, timeout: float) -> None:
-        if self._state not in (State.CONNECTING, State.WAITING):
+        if self._succeeded or self._state is State.CLOSED:
             return
-        last = self._error or self._explainer.found
-        error = ConnectTimeout(
-            f"no connection in {timeout:g} s" + (f"; the last attempt: {last.message}" if last else ""),
-            phase=last.phase if last else "connect",
-            client_id=self.settings.client_id,
-            elapsed_seconds=timeout,
-            likely_causes=last.likely_causes if last else (),
-            what_to_do=last.what_to_do if last else None,
-        )
-        error.__cause__ = last
-        self._finish(error)
+        self._finish(gave_up(timeout, self._error or self._attempting.found, self._client_id))
+
+    # -- renewal (on _serial) -----------------------------------------------------------------------------------------
+
+    def _credentials_changed(self) -> None:
+        """The source says that what it gave is no longer good; on any thread."""
+        self._serial.post(self._renewal.soon)
+
+    def _renewal_begins(self, prepared: Prepared) -> Failure | None:
+        failure = self._attempting.ready(prepared)
+        if failure is None:
+            self._attempts += 1
+            self._timers.cancel("lasted")
+            self._change(State.RENEWING)
+        return failure
+
+    def connection_left(self, *, same_link: bool) -> None:
+        """The old connection of a renewal is over: see `attempting.AttemptListener`."""
+        link = self._attempting.link
+        self._connected_at = None
+        self._renewal.off()
+        self._hang_ups.detach(keep_in_flight=same_link and link is not None and link.capabilities.keeps_in_flight)
+        self._hang_ups.pardon()
+
+    # -- sleep (on _serial) -------------------------------------------------------------------------------------------
+
+    def _watch_for_sleep(self) -> None:
+        now = self._runtime.clock.monotonic()
+        self._timers.at(self._runtime.clock, now + CHECK_SECONDS, Session._check_for_sleep, "watch")
+
+    def _check_for_sleep(self) -> None:
+        slept, late = self._watch.check()
+        self._watch_for_sleep()
+        if slept or late:
+            _log.warning(
+                "time jumped: client_id=%s suspended_s=%.0f late_s=%.0f state=%s",
+                *(self._client_id, slept, late, self._state.value),
+            )
+            self.woke_up(slept, late)
+
+    def woke_up(self, slept: float, late: float = 0.0) -> None:
+        """Catch up with time that no timer has seen: `slept` seconds stood still, `late` seconds were only missed."""
+        if self._state in (State.WAITING, State.REFUSED) and self._retry_at is not None:
+            if self._state is State.WAITING or self._retry_at - slept <= self._clock.monotonic():
+                self._begin()
+        elif self._state is State.CONNECTED:
+            keep_alive = self.settings.keep_alive_seconds or 1_200
+            if slept + late > _SILENT_KEEP_ALIVES * max(keep_alive, 30):
+                # The service has ended it by now; the keep alive would take its time to notice.
+                self._attempting.drop_link()
+                self._attempting.stop()
+                self.connection_ended(LinkEnd(was_connected=True, error_name="AWS_ERROR_MQTT_TIMEOUT"))
+            else:
+                self._renewal.slept(slept)
 
     # -- the end (on _serial) -----------------------------------------------------------------------------------------
 
@@ -333,116 +524,49 @@ class Session:
         if self._state is State.CLOSED:
             return
         self._ending = True
-        if self._state is State.CONNECTED and self._link is not None:
-            self._link.end()
-        else:
+        self._renewal.off()
+        if self._attempting.phase in (Phase.UP, Phase.LEAVING):
+            self._attempting.end()
+        elif self._attempting.phase is not Phase.ENDING:
             self._finish(None)
 
     def _finish(self, error: CustomAuthError | None) -> None:
         if self._state is State.CLOSED:
             return
-        self._cancel_timers()
-        link = self._link
-        if link is not None:
-            link.abandon()  # without effect if it has ended
+        self._timers.cancel()
+        self._renewal.off()
+        self._attempting.stop()
         previous, self._state = self._state, State.CLOSED
         self._error = error
+        self._connected_at = None
         # All of this before anybody is told: who hears of the end may connect again, and count what is left.
+        self._unacknowledged = self.outbox.unacknowledged
+        self._kept = self.outbox.finish(partial(publish_over, self.closed_error))
+        if self._journal is not None:
+            self._journal.close(_JOURNAL_SECONDS)
         owner = self._owner()
         if owner is not None:
             self._runtime.leave(self.key, owner)
-        self.outbox.fail_all(self._publish_over)
-        was_connected = previous is State.CONNECTED
-        ended = self.closed_error("the connection ended") if error is not None and was_connected else error
+        ended = self.closed_error("the connection ended") if error is not None and self._succeeded else error
         self._subscribing.end(ended)
-        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempt))
-
-    # -- what links tell (native thread): see base.LinkListener -------------------------------------------------------
-
-    def link_connected(self, link: Link, accepted: Accepted) -> None:
-        """CONNACK was good."""
-        self._serial.post(partial(self._connected, link, accepted))
-
-    def link_ended(self, link: Link, end: LinkEnd) -> None:
-        """The attempt or the connection is over."""
-        self._serial.post(partial(self._link_is_over, link, end))
-
-    def link_received(self, _link: Link, message: Message, acknowledge: Callable[[], bool] | None) -> None:
-        """A message arrived: straight to the inbox."""
-        self.inbox.receive(message, acknowledge)
-
-    # -- errors of operations -----------------------------------------------------------------------------------------
-
-    def _publish_failure(self, entry: Outgoing, outcome: PublishOutcome) -> CustomAuthError | None:
-        if outcome.gone:
-            return NotConnected(f"the connection went away before the QoS 0 message to {entry.topic!r} was written")
-        if outcome.error is not None:
-            failure = OperationError(
-                f"awscrt could not send the message to {entry.topic!r}: {outcome.error}",
-                code="native_failure",
-                phase="connected",
-            )
-            failure.__cause__ = outcome.error
-            return failure
-        code = outcome.reason_code
-        if code is None or code < _FAILED:
-            return None
-        return explain_publish(code, entry.topic, retain=entry.retain, client_id=self.settings.client_id)
-
-    def _publish_over(self, entry: Outgoing) -> CustomAuthError:
-        if entry.sent_at is None:
-            return self.closed_error(f"the message to {entry.topic!r} was not sent, the connection is closed")
-        return self.closed_error(
-            f"the message to {entry.topic!r} was sent and not acknowledged (it may have arrived); the connection ended"
-        )
-
-    def _context(self) -> Context:
-        elapsed = self._runtime.clock.monotonic() - self._started_at
-        return Context(self.settings, elapsed, self._unanswered())
-
-    def _unanswered(self) -> tuple[str, ...]:
-        """What the service was asked and has not answered: where a hang-up is a denial, it is one of these."""
-        if self._state is not State.CONNECTED:
-            return ()
-        filters = self._subscribing.unanswered()
-        causes = [f"the policy does not allow iot:Subscribe on topicfilter/{each}" for each in filters]
-        topics = dict.fromkeys(entry.topic for entry in self.outbox.detach())
-        causes += [f"the policy does not allow iot:Publish on topic/{topic}" for topic in topics]
-        return tuple(causes[:_NAMED_CAUSES])
+        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempts))
 
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _change(self, state: State, **details: Any) -> None:
         previous, self._state = self._state, state
-        self._tell(replace(StateChange(state, previous, attempt=self._attempt), **details))
+        assert state in _FOLLOWS[previous] or not self._succeeded, (previous, state)  # noqa: S101 - the table above
+        self._tell(replace(StateChange(state, previous, attempt=self._attempts), **details))
 
     def _tell(self, change: StateChange) -> None:
-        elapsed = self._runtime.clock.monotonic() - self._started_at if self._started_at else 0.0
-        log_change(change, client_id=self.settings.client_id, elapsed_seconds=elapsed, credentials=self._fingerprint)
+        prepared = self._attempting.prepared
+        log_change(
+            change,
+            client_id=self._client_id,
+            elapsed_seconds=self._attempting.elapsed_seconds,
+            credentials="-" if prepared is None else fingerprint(prepared.lease.credentials.reveal()),
+        )
         self._observer(change)
-
-    def _after(self, when: float, call: Callable[[Session], None]) -> None:
-        """Call, on `_serial`, at a time of the real clock."""
-        if when <= self._runtime.clock.monotonic():
-            call(self)
-        else:
-            self._timers.append(self._runtime.clock.call_at(when, self._posting(call)))
-
-    def _posting(self, call: Callable[[Session], None]) -> Callable[[], None]:
-        """Return a callback that posts a call to `_serial`, and does not keep the session alive."""
-        reference = weakref.ref(self)
-
-        def post() -> None:
-            session = reference()
-            if session is not None:
-                session._serial.post(partial(call, session))
-
-        return post
-
-    def _cancel_timers(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
 
 
 def _no_owner() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .outbox import OutboxStats
+from .outbox_values import OutboxStats
 from .state import State
 
 

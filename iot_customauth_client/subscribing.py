@@ -39,10 +39,22 @@ class Subscribing:
         self._over = False
         self._error: CustomAuthError | None = None
 
-    def attach(self, link: Link) -> None:
-        """Use this link from now on, and ask for all that is wanted."""
+    def attach(self, link: Link, *, session_present: bool) -> None:
+        """Use this link from now on, and ask for all that is wanted and not known to the service."""
         self._link = link
+        for interest in self._inbox.interests():
+            if not session_present or interest.granted_qos is None:
+                interest.asked_qos = interest.granted_qos = None
         self.reconcile()
+
+    def detach(self) -> None:
+        """The link is gone."""
+        self._link = None
+        self._call_quiet()
+
+    def refuse(self, topic_filter: str, error: CustomAuthError) -> None:
+        """Take a filter away, with an error to all its subscribers."""
+        self._refuse(topic_filter, error)
 
     def reconcile(self) -> None:
         """Ask the service for every filter that is wanted and not asked for yet."""

@@ -28,23 +28,31 @@ _COUNTS_FOR_SECONDS: Final = 60.0
 
 
 class UpgradeVerdict:
-    """What the endpoint answers to upgrades, asked for at most once per outage and minute."""
+    """What the endpoint answers to upgrades, asked for at most once per outage and minute.
 
-    def __init__(self, builder: ConnectionBuilder, runtime: Runtime) -> None:
-        self._builder = builder
+    It sends what the refused attempt sent: the credentials are those of its builder, and their source is not asked.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._builder: ConnectionBuilder | None = None
         self._runtime = runtime
         self._answer: HttpAnswer | None = None
         self._ask_again_at = 0.0
 
+    def use(self, builder: ConnectionBuilder) -> None:
+        """Ask with what this builder carries from now on."""
+        self._builder = builder
+
     def ask(self, done: Callable[[HttpAnswer | None], None]) -> None:
         """Call `done` with the answer, at once or from a worker thread; `None` if there was none to be had."""
         now = self._runtime.clock.monotonic()
-        upgrade = self._builder.upgrade()
-        if upgrade is None or now < self._ask_again_at:
+        builder = self._builder
+        upgrade = None if builder is None else builder.upgrade()
+        if builder is None or upgrade is None or now < self._ask_again_at:
             done(self._answer)
             return
         self._ask_again_at, self._answer = now + _COUNTS_FOR_SECONDS, None
-        settings, runtime = self._builder.settings, self._runtime
+        settings, runtime = builder.settings, self._runtime
 
         def knock() -> None:
             try:

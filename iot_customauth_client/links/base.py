@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ..builder import ConnectionBuilder
     from ..errors import CustomAuthError
-    from ..messages import Message
     from ..outgoing import Outgoing
     from ..upgrade import Upgrade
 
@@ -37,13 +37,15 @@ class Capabilities:
     - `manual_ack`: a received message can be acknowledged later than on arrival;
     - `reason_codes`: refusals come with a code instead of a hang-up;
     - `filters_per_subscribe`: topic filters in one SUBSCRIBE;
-    - `renews_in_place`: new credentials can be used by the same native object.
+    - `renews_in_place`: new credentials can be used by the same native object;
+    - `keeps_in_flight`: the native object sends again by itself what was not acknowledged.
     """
 
     manual_ack: bool
     reason_codes: bool
     filters_per_subscribe: int
     renews_in_place: bool
+    keeps_in_flight: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,6 @@ class LinkListener(Protocol):
         """The attempt, or the connection, is over; the link is idle again."""
         ...
 
-    def link_received(self, link: Link, /, message: Message, acknowledge: Callable[[], bool] | None) -> None:
-        """A message arrived. `acknowledge`, if any, is to be called once, later, from any thread."""
-        ...
-
 
 PublishDone = Callable[["Outgoing", "PublishOutcome"], None]
 
@@ -121,6 +119,10 @@ class Link(Protocol):
     @property
     def native(self) -> Any:
         """The awscrt object: `mqtt5.Client` or `mqtt.Connection`."""
+        ...
+
+    def renew(self, builder: ConnectionBuilder) -> None:
+        """Use these credentials from the next `attempt()` on; only where `renews_in_place`."""
         ...
 
     def attempt(self) -> None:

@@ -32,10 +32,13 @@ from .base import (
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
+    from ..inbox import Inbox
     from ..outgoing import Outgoing
     from ..runtime import Runtime
 
-_CAPABILITIES = Capabilities(manual_ack=False, reason_codes=False, filters_per_subscribe=1, renews_in_place=True)
+_CAPABILITIES = Capabilities(
+    manual_ack=False, reason_codes=False, filters_per_subscribe=1, renews_in_place=True, keeps_in_flight=False
+)
 _REFUSED = 0x80
 _QOS = (mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE)
 
@@ -43,8 +46,9 @@ _QOS = (mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE)
 class Mqtt311Link:
     """See `base.Link`."""
 
-    def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime) -> None:
+    def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime, inbox: Inbox) -> None:
         self._runtime = runtime
+        self._inbox: Callable[[], Inbox | None] = weakref.ref(inbox)
         self._listener: Callable[[], LinkListener | None] = weakref.ref(listener)
         self._connected = False
         self._ending = False
@@ -81,6 +85,13 @@ class Mqtt311Link:
     def native(self) -> mqtt.Connection:
         """The awscrt connection."""
         return self._connection
+
+    def renew(self, builder: ConnectionBuilder) -> None:
+        """Use these credentials from the next attempt on."""
+        self._connection.username = builder.carried.username
+        self._connection.password = builder.carried.password
+        if self._upgrade is not None:
+            self._upgrade._carried = builder._raw_next
 
     def attempt(self) -> None:
         """Make one attempt to connect, after a disconnect that is still going on."""
@@ -183,7 +194,9 @@ class Mqtt311Link:
         listener = self._listener()
         if listener is not None:
             message = Message(topic, bytes(payload), qos=qos, retain=retain, duplicate=duplicate)
-            listener.link_received(self, message, None)
+            inbox = self._inbox()
+            if inbox is not None:
+                inbox.receive(message, None)
 
 
 def _end_of(error: BaseException | None, *, was_connected: bool, by_us: bool) -> LinkEnd:

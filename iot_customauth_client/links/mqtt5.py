@@ -35,6 +35,7 @@ from .base import (
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
+    from ..inbox import Inbox
     from ..outgoing import Outgoing
     from ..runtime import Runtime
 
@@ -43,6 +44,7 @@ _IN_CONNECT = Capabilities(
     reason_codes=True,
     filters_per_subscribe=MAX_FILTERS_PER_SUBSCRIBE,
     renews_in_place=False,
+    keeps_in_flight=False,
 )
 _IN_UPGRADE = replace(_IN_CONNECT, renews_in_place=True)
 """With credentials in headers or query, each attempt asks anew; only a change in CONNECT needs a new client."""
@@ -52,8 +54,9 @@ _QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
 class Mqtt5Link:
     """See `base.Link`."""
 
-    def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime) -> None:
+    def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime, inbox: Inbox) -> None:
         self._runtime = runtime
+        self._inbox: Callable[[], Inbox | None] = weakref.ref(inbox)
         self._listener: Callable[[], LinkListener | None] = weakref.ref(listener)
         self._lock = threading.Lock()
         self._idle = True
@@ -82,6 +85,11 @@ class Mqtt5Link:
     def native(self) -> mqtt5.Client:
         """The awscrt client."""
         return self._client
+
+    def renew(self, builder: ConnectionBuilder) -> None:
+        """Use these credentials from the next attempt on."""
+        if self._upgrade is not None:
+            self._upgrade._carried = builder._raw_next
 
     def attempt(self) -> None:
         """Make one attempt to connect."""
@@ -224,7 +232,9 @@ class Mqtt5Link:
             user_properties=tuple((each.name, each.value) for each in properties) if properties else (),
             expiry_seconds=packet.message_expiry_interval_sec,
         )
-        listener.link_received(self, message, acknowledge)
+        inbox = self._inbox()
+        if inbox is not None:
+            inbox.receive(message, acknowledge)
 
     def _acknowledge(self, handle: Any) -> bool:
         if not self._connected or self._end is not None:
