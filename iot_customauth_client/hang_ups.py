@@ -61,9 +61,9 @@ class HangUps:
         self._convicted: tuple[tuple[Suspect, Outgoing | None], ...] = ()
 
     @property
-    def narrow(self) -> bool:
-        """Whether the next connection sends one thing at a time: it needs a native object that resends nothing."""
-        return self._quarantine.narrow
+    def must_forget(self) -> bool:
+        """Whether the next connection needs a native object that sends nothing again by itself."""
+        return self._quarantine.narrow or bool(self._convicted)
 
     def attach(self, link: Link, accepted: Accepted) -> None:
         """Send and subscribe over this link: as much as it takes, or one thing at a time."""

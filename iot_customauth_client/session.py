@@ -413,8 +413,8 @@ class Session:
         error = explain_end(end, attempting.context(self._hang_ups.unanswered()[:3]))
         self._hang_ups.ended(end)
         link = attempting.link
-        if self._hang_ups.narrow and link is not None and link.capabilities.keeps_in_flight:
-            attempting.drop_link()  # its native object would send all at once again
+        if self._hang_ups.must_forget and link is not None and link.capabilities.keeps_in_flight:
+            attempting.drop_link()  # its native object would send all of it again, the guilty included
             link = None
         self._hang_ups.detach(keep_in_flight=link is not None and link.capabilities.keeps_in_flight)
         self._hang_ups.convict()

@@ -284,9 +284,10 @@ class States:
             self.changes.append(change)
             self._changed.notify_all()
 
-    def wait_for(self, *states: State, timeout: float = WAIT) -> StateChange:
+    def wait_for(self, *states: State, after: StateChange | None = None, timeout: float = WAIT) -> StateChange:
         def found() -> StateChange | None:
-            return next((change for change in self.changes if change.state in states), None)
+            start = 0 if after is None else next(i for i, each in enumerate(self.changes) if each is after) + 1
+            return next((change for change in self.changes[start:] if change.state in states), None)
 
         with self._changed:
             assert self._changed.wait_for(lambda: found() is not None, timeout), self.changes

@@ -22,6 +22,9 @@ from iot_customauth_client import (
     ConnectionBuilder,
     ConnectionClosed,
     ConnectionSettings,
+    Credentials,
+    CredentialsRejected,
+    CustomAuthError,
     Message,
     OperationTimeout,
     State,
@@ -31,6 +34,7 @@ from iot_customauth_client import (
 )
 from iot_customauth_client.local import LocalEndpoint, events
 from iot_customauth_client.local.codec import Connect, Disconnect, Packet, Publish, Unsubscribe
+from iot_customauth_client.shared_credentials import SharedCredentials
 
 pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
@@ -239,11 +243,21 @@ def test_closing_between_two_attempts_ends_them(protocol: str, client_id: str) -
 def test_wait_closed_raises_what_ended_the_connection(
     protocol: str, dial: Dial, service: LocalEndpoint, client_id: str
 ) -> None:
-    connection = dial(protocol)
+    # What ends a connection for good: here a source of credentials that says that there will be none any more.
+    answers: list[Credentials | CustomAuthError] = [GOOD]
+
+    def fetch() -> Credentials:
+        answer = answers.pop(0) if answers else CredentialsRejected("the account is gone")
+        if isinstance(answer, CustomAuthError):
+            raise answer
+        return answer
+
+    shared = SharedCredentials(fetch, min_interval_seconds=0)
+    connection = dial(protocol, credentials=shared)
     failure(OperationTimeout, connection.wait_closed, 0.05)
-    service.disconnect(client_id)
+    shared.renew()
     error = failure(ConnectionClosed, connection.wait_closed, WAIT)
-    check_error(error.__cause__, phase="connected")
+    assert isinstance(error.__cause__, CredentialsRejected)
     assert connection.last_error is error.__cause__
     assert error.client_id == client_id
     assert connection.close() == CloseReport(unacknowledged=0, kept=0)
@@ -251,33 +265,37 @@ def test_wait_closed_raises_what_ended_the_connection(
 
 
 def test_a_reason_that_the_endpoint_gives_is_passed_on(dial: Dial, service: LocalEndpoint, client_id: str) -> None:
-    connection = dial()
+    states = States()
+    dial(on_state_change=states)
     service.disconnect(client_id)
-    error = failure(ConnectionClosed, connection.wait_closed, WAIT)
-    assert "152" in str(error.__cause__)
-    assert "administrative action" in str(error.__cause__)
+    error = states.wait_for(State.WAITING).error
+    assert "152" in str(error)
+    assert "administrative action" in str(error)
 
 
 def test_a_second_client_with_the_same_id_takes_over_and_the_first_one_says_so(
     service: LocalEndpoint, client_id: str, dial: Dial
 ) -> None:
-    first = dial()
+    states = States()
+    first = dial(on_state_change=states)
     other = ConnectionBuilder(service.settings(client_id), GOOD).mqtt5()  # somebody else, as far as we know
     other.start()
-    error = failure(ConnectionClosed, first.wait_closed, WAIT)
-    assert isinstance(error.__cause__, ClientIdTakenOver)
-    check_error(error.__cause__, code="client_id_taken_over", phase="connected")
+    error = states.wait_for(State.WAITING).error
+    first.close()  # before it comes back
+    assert isinstance(error, ClientIdTakenOver)
+    check_error(error, code="client_id_taken_over", phase="connected")
     assert client_id in str(error)
     other.stop(mqtt5.DisconnectPacket())
     service.wait_for(events.Disconnected, client_id=client_id, reason="CLIENT_INITIATED_DISCONNECT", timeout=WAIT)
 
 
 def test_over_mqtt311_a_takeover_is_a_lost_connection(service: LocalEndpoint, client_id: str, dial: Dial) -> None:
-    first = dial("mqtt311")
+    states = States()
+    first = dial("mqtt311", on_state_change=states)
     other = ConnectionBuilder(service.settings(client_id, protocol="mqtt311"), GOOD).mqtt311()
     other.connect().result(WAIT)
-    error = failure(ConnectionClosed, first.wait_closed, WAIT)
-    check_error(error.__cause__, code="connection_lost")
+    check_error(states.wait_for(State.WAITING).error, code="connection_lost")
+    first.close()
     other.disconnect().result(WAIT)
     assert len(seen(service, events.ConnectReceived, client_id)) == 2  # awscrt did not connect again by itself
 

@@ -7,6 +7,7 @@ import re
 import runpy
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,7 @@ def test_expired_credentials_are_not_sent(dial: Dial, service: LocalEndpoint, cl
     from iot_customauth_client import CredentialsExpired, ManualClock
 
     clock = ManualClock()
-    soon = Credentials.from_password("u", "p", authorizer="gate", expires_in_seconds=5)
+    soon = Credentials.from_password("u", "p", authorizer="gate", expires_at=clock.now() + timedelta(seconds=5))
     clock.advance(60)
     failure(CredentialsExpired, dial, credentials=soon, clock=clock, code="credentials_expired")
     assert connects(service, client_id) == 0

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..runtime import Runtime
 
 _CAPABILITIES = Capabilities(
-    manual_ack=False, reason_codes=False, filters_per_subscribe=1, renews_in_place=True, keeps_in_flight=False
+    manual_ack=False, reason_codes=False, filters_per_subscribe=1, renews_in_place=True, keeps_in_flight=True
 )
 _REFUSED = 0x80
 _QOS = (mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE)

@@ -1,0 +1,165 @@
+"""Who makes the service hang up is found, fails, and the rest goes on; and nobody is blamed for a bad network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from client_support import GOOD, WAIT, Dial, States, allowing, connects, failure, seen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iot_customauth_client import PolicyDenied, State, connect
+from iot_customauth_client.local import LocalEndpoint, events
+from iot_customauth_client.quarantine import Quarantine, Suspect
+
+pytest_plugins = ("client_support",)
+
+ALLOWED = "iot:Publish"
+
+
+def publish(number: int) -> Suspect:
+    return Suspect(number, "iot:Publish", f"topic/{number}")
+
+
+# -- the verdict ----------------------------------------------------------------------------------------------------
+
+
+def test_a_lone_suspect_is_guilty_the_second_time() -> None:
+    quarantine = Quarantine()
+    assert quarantine.ended([publish(1)], 0.0) == ()
+    assert quarantine.ended([publish(1)], 1.0) == (publish(1),)
+
+
+def test_another_suspect_each_time_is_nobodys_guilt() -> None:
+    quarantine = Quarantine()
+    for number in range(50):
+        assert quarantine.ended([publish(number)], float(number)) == ()
+        assert not quarantine.narrow
+
+
+def test_a_hang_up_with_nobody_in_between_starts_again() -> None:
+    quarantine = Quarantine()
+    quarantine.ended([publish(1)], 0.0)
+    quarantine.ended([], 1.0)
+    assert quarantine.ended([publish(1)], 2.0) == ()
+
+
+@given(count=st.integers(1, 100), data=st.data())
+def test_one_guilty_among_many_is_found_at_the_third_end_and_no_innocent_is_blamed(
+    count: int, data: st.DataObject
+) -> None:
+    guilty = data.draw(st.integers(0, count - 1))
+    everybody = [publish(number) for number in range(count)]
+    quarantine = Quarantine()
+    for end in range(1, 4):
+        # One at a time: all before the guilty one have their answers, and none after it was sent.
+        sent = [everybody[guilty]] if quarantine.narrow else everybody
+        verdict = quarantine.ended(sent, float(end))
+        if verdict:
+            break
+    assert verdict == (everybody[guilty],)
+    assert end == (2 if count == 1 else 3)
+    assert not quarantine.narrow
+
+
+def test_who_was_guilty_before_needs_no_second_proof_until_it_is_pardoned() -> None:
+    quarantine = Quarantine()
+    quarantine.ended([publish(1)], 0.0)
+    quarantine.ended([publish(1)], 1.0)
+    again = Suspect("another message", "iot:Publish", "topic/1")
+    assert quarantine.ended([again], 2.0) == (again,)
+    quarantine.pardon()
+    assert quarantine.ended([Suspect("a third", "iot:Publish", "topic/1")], 3.0) == ()
+
+
+def test_topics_of_qos_0_that_cannot_be_told_apart_are_all_found_guilty_at_last() -> None:
+    pair = [Suspect(("qos0", name), "iot:Publish", name, qos=0) for name in ("a", "b")]
+    quarantine = Quarantine()
+    assert [quarantine.ended(pair, float(end)) for end in range(4)] == [(), (), (), tuple(pair)]
+
+
+# -- the real thing -------------------------------------------------------------------------------------------------
+
+
+def test_over_mqtt311_one_forbidden_message_among_many_fails_and_all_others_arrive_in_order(
+    dial: Dial, service: LocalEndpoint, client_id: str, topic: str
+) -> None:
+    connection = dial("mqtt311", timeout=0)
+    futures = []
+    for number in range(60):
+        if number == 30:
+            forbidden = connection.publish("forbidden/b", b"no")
+        futures.append(connection.publish(topic, b"%d" % number))
+    error = failure(PolicyDenied, forbidden.result, 30)
+    assert (error.code, error.action, error.topic) == ("quarantined", "iot:Publish", "forbidden/b")
+    for future in futures:
+        future.result(30)
+    arrived = [int(event.payload) for event in seen(service, events.Published, client_id)]
+    assert list(dict.fromkeys(arrived)) == list(range(60))
+    assert connects(service, client_id) <= 4
+
+
+def test_over_mqtt311_a_second_message_to_the_topic_is_refused_without_a_hang_up(
+    dial: Dial, service: LocalEndpoint, client_id: str
+) -> None:
+    connection = dial("mqtt311")
+    failure(PolicyDenied, connection.publish("forbidden/c", b"1").result, WAIT)
+    connection.wait_connected(WAIT)
+    before = connects(service, client_id)
+    failure(PolicyDenied, connection.publish("forbidden/c", b"2").result, WAIT)
+    assert connects(service, client_id) == before
+
+
+def test_over_mqtt5_a_topic_with_qos_0_that_ends_the_connection_is_found(
+    dial: Dial, service: LocalEndpoint, client_id: str, topic: str
+) -> None:
+    states = States()
+    connection = dial("mqtt5", on_state_change=states)
+    lost = None
+    for _ in range(2):
+        connected = states.wait_for(State.CONNECTED, after=lost)
+        connection.publish("forbidden/qos0", b"no", qos=0)
+        lost = states.wait_for(State.WAITING, after=connected)
+    states.wait_for(State.CONNECTED, after=lost)
+    failure(PolicyDenied, connection.publish("forbidden/qos0", b"no", qos=0).result, WAIT)
+    connection.publish(topic, b"the rest goes on").result(WAIT)
+    assert connects(service, client_id) == 3
+
+
+def test_over_mqtt311_a_forbidden_filter_is_refused_and_the_others_are_granted(client_id: str, topic: str) -> None:
+    def authorizer(event: Mapping[str, Any], context: object) -> dict[str, object]:
+        return allowing()
+
+    with LocalEndpoint({"gate": authorizer}, refused_subscribe_311="hang_up") as endpoint:
+        settings = endpoint.settings(client_id, protocol="mqtt311")
+        with connect(settings, credentials=GOOD, timeout=0) as connection:
+            first, denied, last = (connection.subscribe(each) for each in (topic, "forbidden/#", f"{topic}/x"))
+            error = failure(PolicyDenied, denied.wait_granted, 30)
+            assert (error.action, error.topic) == ("iot:Subscribe", "forbidden/#")
+            assert first.wait_granted(30) == last.wait_granted(30) == 1
+            endpoint.publish(f"{topic}/x", b"still there", qos=1)
+            assert last.get(WAIT).payload == b"still there"
+
+
+@pytest.mark.parametrize("protocol", ["mqtt5", "mqtt311"])
+def test_a_network_that_drops_connections_costs_no_message(
+    protocol: str, dial: Dial, service: LocalEndpoint, client_id: str, topic: str
+) -> None:
+    states = States()
+    connection = dial(protocol, on_state_change=states)
+    lost = states.wait_for(State.CONNECTED)
+    futures = []
+    for number in range(4):
+        connected = states.wait_for(State.CONNECTED, after=lost if number else None)
+        batch = [connection.publish(topic, b"%d" % (100 * number + each)) for each in range(100)]
+        batch[0].result(WAIT)  # something gets through: else nobody could tell it from a denial
+        futures += batch
+        service.faults.drop(client_id)
+        lost = states.wait_for(State.WAITING, after=connected)
+        connection.retry_now()
+    for future in futures:
+        future.result(30)
+    arrived = [int(event.payload) for event in seen(service, events.Published, client_id)]
+    assert list(dict.fromkeys(arrived)) == list(range(400))
