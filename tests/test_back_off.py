@@ -72,9 +72,7 @@ def test_a_later_process_waits_what_is_left_of_the_pause_and_goes_on_counting() 
     assert BackOff().recalled(text, 1_016.0) is None  # it is over
 
 
-@given(
-    wall=st.floats(0, 4e9), now=st.floats(0, 4e9), times=st.integers(1, 9), refused=st.booleans(), message=st.text()
-)
+@given(wall=st.floats(0, 4e9), now=st.floats(0, 4e9), times=st.integers(1, 9), refused=st.booleans(), message=st.text())
 def test_a_clock_that_was_set_never_makes_a_pause_longer(
     wall: float, now: float, times: int, refused: bool, message: str
 ) -> None:

@@ -26,7 +26,6 @@ pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
-
 def filters_asked(service: LocalEndpoint, client_id: str) -> list[str]:
     """The filters that a client subscribed to, in order."""
     return [each for event in seen(service, events.Subscribed, client_id) for each in event.topic_filters]
@@ -152,9 +151,7 @@ def test_a_connection_that_is_kicked_after_connack_is_not_a_success(
     assert back_off._failures == 1
 
 
-def test_the_native_object_stays_the_same_across_reconnects(
-    dial: Dial, service: LocalEndpoint, client_id: str
-) -> None:
+def test_the_native_object_stays_the_same_across_reconnects(dial: Dial, service: LocalEndpoint, client_id: str) -> None:
     for protocol in ("mqtt5", "mqtt311"):
         states = States()
         connection = dial(protocol, client_id=f"{client_id}-{protocol}", on_state_change=states)
@@ -225,9 +222,7 @@ def test_a_connection_that_is_dropped_while_it_waits_is_collected(
 ) -> None:
     states = States()
     settings = service.settings(client_id, protocol=protocol)  # type: ignore[arg-type]
-    connection = connect(
-        settings, credentials=GOOD, timeout=WAIT, clock=ManualClock(), on_state_change=states
-    )
+    connection = connect(settings, credentials=GOOD, timeout=WAIT, clock=ManualClock(), on_state_change=states)
     service.faults.drop(client_id)
     states.wait_for(State.WAITING)
     farewell = Farewell(connection._session)
@@ -311,7 +306,11 @@ def test_a_process_that_is_started_again_waits_what_is_left_of_the_pause(
     notebook, clock, states = Notebook(), ManualClock(), States()
     with service.faults.unreachable():
         connection = connect(
-            service.settings(client_id), credentials=GOOD, timeout=0, outbox=notebook, clock=clock  # type: ignore[arg-type]
+            service.settings(client_id),
+            credentials=GOOD,
+            timeout=0,
+            outbox=notebook,
+            clock=clock,  # type: ignore[arg-type]
         )
         connection.on_state_change(states)
         states.wait_for(State.WAITING)

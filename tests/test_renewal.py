@@ -100,6 +100,8 @@ def test_a_connection_is_renewed_before_its_credentials_expire(
         assert (connection.native is native) is ((protocol, place) != ("mqtt5", "connect"))
         stats = connection.stats()
         assert (stats.connects, stats.renewals, stats.attempts) == (2, 1, 2)
+    first = service.wait_for(events.Disconnected, client_id=client_id, timeout=WAIT)
+    service.wait_for(events.Disconnected, client_id=client_id, after=first, timeout=WAIT)
     gone = seen(service, events.Disconnected, client_id)
     assert [event.reason for event in gone] == ["CLIENT_INITIATED_DISCONNECT"] * 2
 
