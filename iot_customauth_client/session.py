@@ -62,11 +62,8 @@ from .inbox import Inbox, Registration
 from .journal import Journal
 from .links.base import Accepted, Link, LinkEnd
 from .outbox import Outbox
-from .outbox_values import OutboxLimits
-from .outcomes import Next, next_of
-from .preparing import Failure, Prepared, Preparing
+from .outgoing import Outgoing
 from .rate import rate_of
-from .renewal import Renewal
 from .runtime import Closable, Runtime
 from .service_handle import ServiceHandle
 from .session_errors import closed_error, gave_up, pause_of_earlier_process, publish_failure, publish_over, taken_over
@@ -150,42 +147,11 @@ class Session:
         self.inbox = Inbox()
         self.outbox = Outbox(
             monotonic=clock.monotonic,
-            failure_of=partial(publish_failure, settings),
-            limits=outbox.limits,
+            failure_of=self._publish_failure,
             workers=runtime.workers,
             rate=rate_of(settings, runtime.clock),
+            call_at=clock.call_at,
         )
-        self._subscribing = Subscribing(self.inbox, serial.post, settings.client_id)
-        self._hang_ups = HangUps(
-            self.outbox, self._subscribing, client_id=settings.client_id, clock=clock, runtime=runtime, serial=serial
-        )
-        asking = {"clock": clock, "runtime": runtime, "run_async": run_async, "post": serial.post}
-        self._attempting = Attempting(
-            settings,
-            Preparing(settings, source, **asking),  # type: ignore[arg-type]
-            inbox=self.inbox,
-            runtime=runtime,
-            serial=serial,
-            key=self.key,
-            listener=self,
-        )
-        self._renewal = Renewal(
-            settings,
-            Preparing(settings, source, **asking),  # type: ignore[arg-type]
-            self.outbox,
-            self.inbox,
-            key=self.key,
-            clock=clock,
-            runtime=runtime,
-            serial=serial,
-            begin=self._renewal_begins,
-            leave=self._attempting.leave,
-            rejected=self._finish,
-        )
-        self._timers: Timers[Session] = Timers(self, serial)
-        self._back_off = BackOff()
-        self._takeovers = Takeovers()
-        self._watch = SuspensionWatch()
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
         self._succeeded = False
@@ -248,7 +214,13 @@ class Session:
         """Begin to connect. Raises `ConfigurationError` if the client id is open already in this process."""
         self._runtime.enter(self.key, owner)
         self._owner = weakref.ref(owner)
-        self._serial.post(self._open)
+        self.outbox.open(None)
+        self._serial.post(self._begin)
+
+    def publish(self, entry: Outgoing) -> None:
+        """Accept a message. Raises `OutboxFull`, `ConnectionClosed`."""
+        self._runtime.check()
+        self.outbox.accept(entry)
 
     def register(self, registration: Registration) -> None:
         """Add a subscriber; its sink is told what became of it. Raises `ConnectionClosed`."""
@@ -549,7 +521,60 @@ class Session:
             self._runtime.leave(self.key, owner)
         ended = self.closed_error("the connection ended") if error is not None and self._succeeded else error
         self._subscribing.end(ended)
-        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempts))
+        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempt))
+
+    # -- what links tell (native thread): see base.LinkListener -------------------------------------------------------
+
+    def link_connected(self, link: Link, accepted: Accepted) -> None:
+        """CONNACK was good."""
+        self._serial.post(partial(self._connected, link, accepted))
+
+    def link_ended(self, link: Link, end: LinkEnd) -> None:
+        """The attempt or the connection is over."""
+        self._serial.post(partial(self._link_is_over, link, end))
+
+    def link_received(self, _link: Link, message: Message, acknowledge: Callable[[], bool] | None) -> None:
+        """A message arrived: straight to the inbox."""
+        self.inbox.receive(message, acknowledge)
+
+    # -- errors of operations -----------------------------------------------------------------------------------------
+
+    def _publish_failure(self, entry: Outgoing, outcome: PublishOutcome) -> CustomAuthError | None:
+        if outcome.gone:
+            return NotConnected(f"the connection went away before the QoS 0 message to {entry.topic!r} was written")
+        if outcome.error is not None:
+            failure = OperationError(
+                f"awscrt could not send the message to {entry.topic!r}: {outcome.error}",
+                code="native_failure",
+                phase="connected",
+            )
+            failure.__cause__ = outcome.error
+            return failure
+        code = outcome.reason_code
+        if code is None or code < _FAILED:
+            return None
+        return explain_publish(code, entry.topic, retain=entry.retain, client_id=self.settings.client_id)
+
+    def _publish_over(self, entry: Outgoing) -> CustomAuthError:
+        if entry.sent_at is None:
+            return self.closed_error(f"the message to {entry.topic!r} was not sent, the connection is closed")
+        return self.closed_error(
+            f"the message to {entry.topic!r} was sent and not acknowledged (it may have arrived); the connection ended"
+        )
+
+    def _context(self) -> Context:
+        elapsed = self._runtime.clock.monotonic() - self._started_at
+        return Context(self.settings, elapsed, self._unanswered())
+
+    def _unanswered(self) -> tuple[str, ...]:
+        """What the service was asked and has not answered: where a hang-up is a denial, it is one of these."""
+        if self._state is not State.CONNECTED:
+            return ()
+        filters = self._subscribing.unanswered()
+        causes = [f"the policy does not allow iot:Subscribe on topicfilter/{each}" for each in filters]
+        topics = dict.fromkeys(entry.topic for entry in self.outbox.suspects())
+        causes += [f"the policy does not allow iot:Publish on topic/{topic}" for topic in topics]
+        return tuple(causes[:_NAMED_CAUSES])
 
     # -- small things -------------------------------------------------------------------------------------------------
 

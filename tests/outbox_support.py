@@ -10,11 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
-from iot_customauth_client import CustomAuthError, OperationError, PublishResult
+from iot_customauth_client import CustomAuthError, OperationError, OutboxFull, PublishResult
+from iot_customauth_client.journal import NotStored, Stored
 from iot_customauth_client.links.base import Capabilities, FilterRequest, PublishDone, PublishOutcome
 from iot_customauth_client.outbox import Outbox
+from iot_customauth_client.outbox_values import OutboxLimits
 from iot_customauth_client.outgoing import Outgoing
 
 ACKNOWLEDGED = PublishOutcome(reason_code=0)
@@ -168,9 +171,17 @@ def failure_of(entry: Outgoing, outcome: PublishOutcome) -> CustomAuthError | No
     return None
 
 
-def make_outbox(kind: type[Outbox] = Outbox, **limits: Any) -> Outbox:
-    """Return an outbox on the real clock."""
-    return kind(**({"monotonic": time.monotonic, "failure_of": failure_of} | limits))
+_LIMITS = {field.name for field in fields(OutboxLimits)}
+
+
+def make_outbox(kind: type[Outbox] = Outbox, *, opened: bool = True, **given: Any) -> Outbox:
+    """Return an open outbox on the real clock; limits may be given by their names."""
+    limits = {name: given.pop(name) for name in _LIMITS & given.keys()}
+    named = {"monotonic": time.monotonic, "failure_of": failure_of, "limits": OutboxLimits(**limits)}
+    outbox = kind(**(named | given))
+    if opened:
+        outbox.open(None)
+    return outbox
 
 
 def entry_of(topic: str, payload: bytes = b"", *, qos: int = 1, promise: Any = None) -> Outgoing:
@@ -182,3 +193,64 @@ def ending_of(entry: Outgoing) -> Ending:
     """Return how a message ended."""
     assert isinstance(entry.promise, Ending)
     return entry.promise
+
+
+class FakeJournal:
+    """A journal that commits when told, and knows what it keeps. Adding must never overlap."""
+
+    def __init__(self, left: Sequence[Outgoing] = ()) -> None:
+        self.left = list(left)
+        self.added: list[Outgoing] = []
+        self.uncommitted: deque[Outgoing] = deque()
+        self.kept: list[Outgoing] = []
+        self.commits_on_flush = True
+        self._forgotten: set[Outgoing] = set()
+        self._stored: Stored | None = None
+        self._not_stored: NotStored | None = None
+
+    def load(self) -> Sequence[Outgoing]:
+        self.kept = list(self.left)
+        return self.left
+
+    def start(self, stored: Stored, not_stored: NotStored) -> None:
+        self._stored, self._not_stored = stored, not_stored
+
+    def add(self, entry: Outgoing) -> None:
+        assert self._stored is not None, "added before the start"
+        self.added.append(entry)
+        self.uncommitted.append(entry)
+
+    def settled(self, entry: Outgoing) -> None:
+        if entry in self.kept:
+            self.kept.remove(entry)
+        else:
+            assert entry in self.uncommitted, "settled twice, or never added"
+            self._forgotten.add(entry)
+
+    def commit(self, count: int, *, fails: bool = False) -> None:
+        """Commit the oldest, or fail to."""
+        batch = [self.uncommitted.popleft() for _ in range(min(count, len(self.uncommitted)))]
+        wanted = [entry for entry in batch if entry not in self._forgotten]
+        if not batch:
+            return
+        assert self._stored is not None
+        assert self._not_stored is not None
+        if fails:
+            self._not_stored(batch, OutboxFull("the disk is full", code="outbox_disk_full"))
+            return
+        self.kept += wanted
+        self._stored(batch)
+
+    def flush(self, timeout: float) -> bool:
+        if self.commits_on_flush:
+            self.commit(len(self.uncommitted))
+        return not self.uncommitted
+
+    def recall(self, name: str) -> str | None:
+        raise NotImplementedError
+
+    def remember(self, name: str, value: str | None) -> None:
+        raise NotImplementedError
+
+    def close(self, timeout: float) -> None:
+        raise NotImplementedError
