@@ -16,7 +16,7 @@ from typing import Any, Final, Self, Unpack
 
 from .clock import Clock
 from .credentials import Credentials
-from .errors import ConfigurationError, ConnectionClosed, CustomAuthError, OperationTimeout
+from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
 from .futures import PublishFuture
 from .inbox import Registration
 from .messages import CloseReport
@@ -25,7 +25,7 @@ from .runtime import runtime
 from .session import Session
 from .settings import ConnectionSettings, SettingsDict
 from .state import State, StateChange
-from .subscription import Ack, Handler, Subscription
+from .subscription import Ack, Handler, OnHandlerError, Subscription, check_subscription
 from .topics import check_topic_filter
 from .workers import Serial, Workers
 
@@ -261,6 +261,7 @@ class Connection:
         qos: int = 1,
         ack: Ack = "auto",
         max_queued: int = 1_000,
+        on_handler_error: OnHandlerError = "acknowledge",
     ) -> Subscription:
         """Subscribe to a topic filter; returns at once.
 
@@ -269,6 +270,9 @@ class Connection:
         acknowledged by `Message.ack()` only (MQTT 5). `max_queued` bounds what waits here with QoS 0: the oldest is
         dropped and counted. QoS 1 is never dropped: with MQTT 5 the service holds back after 100 unacknowledged ones,
         with 3.1.1, where awscrt acknowledges on arrival, what waits here has no bound.
+
+        A message whose handler raised is logged and acknowledged; with `on_handler_error="redeliver"` (MQTT 5, QoS 1)
+        it is not: the service sends it again when the session is resumed, and until then it is one of those 100.
 
         Raises `InvalidTopic`, `NotSupported` (QoS 2), `ConnectionClosed`, and `TypeError` for a coroutine function.
         The service may refuse it later: see `Subscription.wait_granted`.
@@ -279,11 +283,17 @@ class Connection:
             raise TypeError("a coroutine function cannot be a handler here: nothing would await it")
         if handler is not None and not callable(handler):
             raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
-        if max_queued < 1:
-            raise ConfigurationError("max_queued must be 1 or more")
-        if ack not in ("auto", "manual"):
-            raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
-        subscription = Subscription(self, topic_filter, handler=handler, ack=ack, max_queued=max_queued)
+        check_subscription(
+            handler,
+            qos=qos,
+            ack=ack,
+            on_handler_error=on_handler_error,
+            max_queued=max_queued,
+            mqtt5=self._session.settings.protocol == "mqtt5",
+        )
+        subscription = Subscription(
+            self, topic_filter, handler=handler, ack=ack, max_queued=max_queued, on_handler_error=on_handler_error
+        )
         registration = Registration(topic_filter, qos, subscription)
         subscription.attach(registration)
         self._session.register(registration)

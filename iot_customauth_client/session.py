@@ -94,7 +94,7 @@ class Session:
         self._runtime = runtime
         self._observer = observer
         self._serial = Serial(runtime.workers)
-        self.inbox = Inbox()
+        self.inbox = Inbox(clock, client_id=settings.client_id)
         self.outbox = Outbox(monotonic=clock.monotonic, failure_of=self._publish_failure)
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
@@ -251,7 +251,7 @@ class Session:
         self._error = None
         self._explainer.connected()
         # Before anybody is told: who hears of it may publish with QoS 0 at once.
-        self._subscribing.attach(link)
+        self._subscribing.attach(link, session_present=accepted.session_present)
         self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
         self._change(State.CONNECTED, session_present=accepted.session_present)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_customauth_client import CustomAuthError, Message
+from iot_customauth_client import CustomAuthError, ManualClock, Message, OperationTimeout
 from iot_customauth_client.inbox import Inbox, Registration
 from iot_customauth_client.topics import matches
 
@@ -23,6 +23,8 @@ class Mailbox:
         self.messages.append(message)
 
     def granted(self, qos: int) -> None: ...
+
+    def unanswered(self, error: OperationTimeout) -> None: ...
 
     def refused(self, error: CustomAuthError) -> None: ...
 
@@ -184,9 +186,11 @@ def test_a_dropped_filter_goes_with_all_its_subscribers() -> None:
 
 
 def test_a_message_that_nobody_wants_is_acknowledged_at_once() -> None:
-    service = Service()
-    Inbox().receive(Message("a", b"", qos=1), service.acknowledge)
+    inbox, service = Inbox(), Service()
+    inbox.connected(session_present=False)
+    inbox.receive(Message("a", b"", qos=1), service.acknowledge)
     assert service.acknowledged == 1
+    assert (inbox.received, inbox.dropped, inbox.unacknowledged) == (1, 1, 0)
 
 
 def test_a_packet_is_acknowledged_once_when_the_last_subscription_is_done_with_it() -> None:
