@@ -9,6 +9,7 @@ reply, one after the other. Usage: scripts/bench receive [rounds] [messages]
 from __future__ import annotations
 
 import contextlib
+import getpass
 import multiprocessing
 import shutil
 import socket
@@ -19,24 +20,35 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import trustme
 from awscrt import io, mqtt5
 
-from iot_customauth_client import Connection, ConnectionSettings, Credentials, connect
+from iot_customauth_client import Connection, ConnectionSettings, Credentials, Message, connect
+from iot_customauth_client.local.codec import (
+    Connect,
+    Decoder,
+    Packet,
+    Publish,
+    Subscribe,
+    SubscribeRequest,
+    Version,
+    encode,
+)
 
 PAYLOAD = b"x" * 128
 COMMANDS = 400
+_BURST = 1_000
 WAIT = 60.0
 CREDENTIALS = Credentials.from_password("bench", "bench", authorizer="none")
 
 
 @contextlib.contextmanager
-def mosquitto() -> Iterator[tuple[int, Path]]:
-    """A broker without limits on loopback; its port and its authority."""
+def mosquitto() -> Iterator[tuple[int, int, Path]]:
+    """A broker without limits on loopback; its ports with and without TLS, and its authority."""
     program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         raise SystemExit("this needs mosquitto (apt-get install mosquitto)")
@@ -47,11 +59,14 @@ def mosquitto() -> Iterator[tuple[int, Path]]:
         authority.cert_pem.write_to_path(str(place / "ca.pem"))
         certificate.private_key_pem.write_to_path(str(place / "key.pem"))
         certificate.cert_chain_pems[0].write_to_path(str(place / "cert.pem"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        with socket.socket() as free, socket.socket() as other:
+            for each in (free, other):
+                each.bind(("127.0.0.1", 0))
+            port, plain = free.getsockname()[1], other.getsockname()[1]
         (place / "mosquitto.conf").write_text(
             f"listener {port} 127.0.0.1\ncertfile {place}/cert.pem\nkeyfile {place}/key.pem\nallow_anonymous true\n"
+            f"listener {plain} 127.0.0.1\n"
+            f"user {getpass.getuser()}\n"  # started by root, it would become somebody who cannot read the key
             "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type none\n"
         )
         broker = subprocess.Popen([program, "-c", str(place / "mosquitto.conf")], stderr=subprocess.DEVNULL)
@@ -60,25 +75,48 @@ def mosquitto() -> Iterator[tuple[int, Path]]:
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                     break
                 time.sleep(0.05)
-            yield port, place / "ca.pem"
+            yield port, plain, place / "ca.pem"
         finally:
             broker.terminate()
             broker.wait()
 
 
-def flood(port: int, authorities: Path, orders: Any) -> None:
-    """Publish what is ordered, as fast as it goes, with QoS of the topic's name; in a process of its own."""
-    client = Raw(port, authorities, "flood", lambda _: None)
+class Plain:
+    """A client on a bare socket without TLS, with TCP_NODELAY: as little in the way as can be."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), WAIT)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._decoder = Decoder(version=Version.MQTT311)
+        self.send(Connect(Version.MQTT311, f"plain-{uuid.uuid4().hex[:8]}"))
+        self.receive()
+
+    def send(self, packet: Packet) -> None:
+        self._socket.sendall(encode(packet, Version.MQTT311))
+
+    def receive(self) -> Sequence[Packet]:
+        """Return what came with the next read."""
+        packets: Sequence[Packet] = ()
+        while not packets:
+            packets = list(self._decoder.feed(self._socket.recv(65_536)))
+        return packets
+
+    def flood(self, topic: str, qos: int, count: int) -> None:
+        ids = (number % 65_535 + 1 if qos else None for number in range(count))
+        packets = [encode(Publish(topic, PAYLOAD, qos=qos, packet_id=each), Version.MQTT311) for each in ids]
+        for start in range(0, count, _BURST):
+            burst = packets[start : start + _BURST]
+            self._socket.sendall(b"".join(burst))
+            acknowledged = 0 if qos else len(burst)
+            while acknowledged < len(burst):
+                acknowledged += len(self.receive())
+
+
+def flood(port: int, orders: Any) -> None:
+    """Publish what is ordered, as fast as it goes; in a process of its own."""
+    client = Plain(port)
     while (order := orders.get()) is not None:
-        topic, qos, count = order
-        window = threading.Semaphore(1_000)
-        for _ in range(count):
-            window.acquire()
-            future = client.publish(topic, PAYLOAD, qos)
-            future.add_done_callback(lambda _: window.release())
-        for _ in range(1_000):
-            window.acquire()
-    client.stop()
+        client.flood(*order)
 
 
 class Raw:
@@ -106,9 +144,6 @@ class Raw:
         wanted = mqtt5.Subscription(topic_filter=topic, qos=mqtt5.QoS(qos))
         self._client.subscribe(mqtt5.SubscribePacket(subscriptions=[wanted])).result(WAIT)
 
-    def publish(self, topic: str, payload: bytes, qos: int) -> Any:
-        return self._client.publish(mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS(qos)))
-
     def stop(self) -> None:
         self._client.stop()
 
@@ -116,8 +151,9 @@ class Raw:
 class Place:
     """Where the variants run: the broker, and the process that floods."""
 
-    def __init__(self, port: int, authorities: Path, orders: Any) -> None:
+    def __init__(self, port: int, plain: int, authorities: Path, orders: Any) -> None:
         self.port = port
+        self.plain = plain
         self.authorities = authorities
         self._orders = orders
 
@@ -195,30 +231,31 @@ VARIANTS: dict[str, Callable[[Place, int, int], float]] = {
 
 
 def command_and_reply(place: Place) -> list[float]:
-    """Milliseconds from a command, sent by a raw client, to the reply of our handler."""
-    topic, arrived = f"bench/{uuid.uuid4().hex}", threading.Event()
-    controller = Raw(place.port, place.authorities, "controller", lambda _: arrived.set())
-    controller.subscribe(f"{topic}/reply", 1)
+    """Milliseconds from a command, sent over a bare socket, to the reply of our handler."""
+    topic = f"bench/{uuid.uuid4().hex}"
+    controller = Plain(place.plain)
+    controller.send(Subscribe(1, (SubscribeRequest(f"{topic}/reply", 0),)))
+    controller.receive()
     times = []
+
+    def reply(message: Message) -> None:
+        connection.publish(f"{topic}/reply", message.payload)
+
     with place.connect("mqtt5") as connection:
-        connection.subscribe(topic, lambda message: connection.publish(f"{topic}/reply", message.payload)).wait_granted(
-            WAIT
-        )
-        for _ in range(COMMANDS):
-            arrived.clear()
+        connection.subscribe(topic, reply).wait_granted(WAIT)
+        for number in range(COMMANDS):
             began = time.perf_counter()
-            controller.publish(topic, PAYLOAD, 1)
-            if not arrived.wait(WAIT):
-                raise SystemExit("no reply")
+            controller.send(Publish(topic, PAYLOAD, qos=1, packet_id=number + 1))
+            while not any(isinstance(packet, Publish) for packet in controller.receive()):
+                pass
             times.append((time.perf_counter() - began) * 1e3)
-    controller.stop()
     return sorted(times)
 
 
 def measure(place: Place, rounds: int, count: int) -> None:
     for qos in (0, 1):
         rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
-        for name, receive in VARIANTS.items():  # warm
+        for receive in VARIANTS.values():  # warm
             receive(place, qos, 1_000)
         for _ in range(rounds):
             for name, receive in VARIANTS.items():
@@ -238,12 +275,12 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 20_000
     context = multiprocessing.get_context("spawn")
-    with mosquitto() as (port, authorities):
+    with mosquitto() as (port, plain, authorities):
         orders: Any = context.Queue()
-        publisher = context.Process(target=flood, args=(port, authorities, orders), daemon=True)
+        publisher = context.Process(target=flood, args=(plain, orders), daemon=True)
         publisher.start()
         try:
-            measure(Place(port, authorities, orders), rounds, count)
+            measure(Place(port, plain, authorities, orders), rounds, count)
         finally:
             orders.put(None)
             publisher.join(WAIT)

@@ -17,9 +17,9 @@ from typing import Any, Final, Self, Unpack
 from .clock import Clock
 from .credentials import Credentials
 from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
-from .futures import PublishFuture
+from .futures import PublishFuture, ReplyFuture
 from .inbox import Registration
-from .messages import CloseReport
+from .messages import CloseReport, Message
 from .publishing import UNSET, Payload, check_qos, make_outgoing
 from .runtime import runtime
 from .session import Session
@@ -298,6 +298,54 @@ class Connection:
         subscription.attach(registration)
         self._session.register(registration)
         return subscription
+
+    def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        json: Any = UNSET,
+        response_topic: str | None = None,
+        timeout: float | None,
+    ) -> Message:
+        """Publish a request with QoS 1, wait for its reply, and return it.
+
+        The reply comes on `response_topic` (default: `<topic>/response`, and with MQTT 3.1.1 no other): the policy has
+        to allow `iot:Subscribe` and `iot:Receive` on it. `timeout` (seconds; `None`: for ever) includes the time
+        without a connection. With MQTT 3.1.1 requests with one reply topic are sent one after the other.
+
+        Raises what `publish()` raises, `PolicyDenied` if the request or the subscription to its reply was refused,
+        `OperationTimeout` and `ConnectionClosed`.
+        """
+        reply = ReplyFuture()
+        request = self._session.requests.ask(
+            topic, payload, json=json, response_topic=response_topic, timeout=timeout, answer=reply
+        )
+        try:
+            return reply.result()
+        except BaseException:
+            request.cancel()
+            raise
+
+    def respond(
+        self,
+        topic_filter: str,
+        handler: Callable[[Message], object],
+        *,
+        on_handler_error: OnHandlerError = "acknowledge",
+    ) -> Subscription:
+        """Answer requests: what `handler(message)` returns is published as the reply (QoS 1).
+
+        It may return bytes, text, a dict or a list (sent as JSON), or `None` (an empty reply). The request is
+        acknowledged once the reply is accepted. A handler that raises sends no reply: the requester's time runs out.
+        A message that is a reply itself is left alone, should the filter match it.
+
+        Raises what `subscribe()` raises.
+        """
+        if handler is not None and _is_async(handler):
+            raise TypeError("a coroutine function cannot be a handler here: nothing would await it")
+        respond = self._session.requests.responder(handler)
+        return self.subscribe(topic_filter, respond, on_handler_error=on_handler_error)
 
     def unregister(self, registration: Registration) -> None:
         """Take a subscription away; `Subscription.close()` does this."""

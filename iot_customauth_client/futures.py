@@ -1,4 +1,4 @@
-"""The future of a publish, for callers with threads."""
+"""The futures of a publish and of a reply, for callers with threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import Timer
 from .errors import CustomAuthError, OperationTimeout
-from .messages import PublishResult
+from .messages import Message, PublishResult
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -93,3 +93,17 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
 
 def _call(fn: Callable[[Any], object], future: concurrent.futures.Future[PublishResult]) -> None:
     fn(future)
+
+
+class ReplyFuture(concurrent.futures.Future[Message]):
+    """The reply to a request; see `requests.Answer`."""
+
+    def replied(self, message: Message) -> None:
+        """It came."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.set_result(message)
+
+    def failed(self, error: CustomAuthError) -> None:
+        """There will be none."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.set_exception(error)

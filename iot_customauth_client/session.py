@@ -52,6 +52,7 @@ from .messages import Message
 from .operation_failures import explain_publish
 from .outbox import Outbox
 from .outgoing import Outgoing
+from .requests import Requests
 from .runtime import Closable, Runtime
 from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
@@ -107,6 +108,7 @@ class Session:
         self._ending = False
         self._owner: Callable[[], Closable | None] = _no_owner
         self._subscribing = Subscribing(self.inbox, self._serial.post, settings.client_id)
+        self.requests = Requests(self, mqtt5=settings.protocol == "mqtt5")
 
     # -- what faces ask -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_customauth_client import CustomAuthError, ManualClock, Message, OperationTimeout
+from iot_customauth_client import CustomAuthError, Message, OperationTimeout
 from iot_customauth_client.inbox import Inbox, Registration
 from iot_customauth_client.topics import matches
 
