@@ -269,6 +269,7 @@ class Subscription:
             message = self._take() if self._queue else None
         if message is None:
             message = self._wait(timeout)
+        self._linger.taken += 1
         self._unsettled = message
         return message
 
@@ -345,13 +346,14 @@ class Subscription:
             watch.leave(run)
 
     def _handle_queued(self, run: Run) -> None:
-        handler, automatic, now = self._handler, self._ack == "auto", time.monotonic
+        handler, automatic, now = self._handler, self._ack == "auto", self._runtime.handlers.now
         assert handler is not None  # noqa: S101 - only called with one
         while True:
             with self._lock:
                 if not self._queue:
                     return
                 message = self._take()
+            self._linger.taken += 1
             run.since = now()
             try:
                 handler(message)
