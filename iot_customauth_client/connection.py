@@ -15,19 +15,19 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack
 
 from .clock import Clock
-from .errors import ConfigurationError, ConnectionClosed, CustomAuthError, OperationTimeout
-from .futures import PublishFuture
+from .credentials import Credentials
+from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
+from .futures import PublishFuture, ReplyFuture
 from .inbox import Registration
-from .messages import CloseReport
-from .publishing import Payload, PublishArguments, check_qos, make_outgoing
+from .messages import CloseReport, Message
+from .publishing import UNSET, Payload, check_qos, make_outgoing
 from .runtime import runtime
 from .service_handle import ServiceHandle
 from .session import Session
 from .settings import ConnectionSettings, SettingsDict
 from .shared_credentials import source_of
 from .state import State, StateChange
-from .stats import Stats
-from .subscription import Ack, Handler, Subscription
+from .subscription import Ack, Handler, OnHandlerError, Subscription, check_subscription
 from .topics import check_topic_filter
 from .workers import Serial, Workers
 
@@ -271,6 +271,7 @@ class Connection:
         qos: int = 1,
         ack: Ack = "auto",
         max_queued: int = 1_000,
+        on_handler_error: OnHandlerError = "acknowledge",
     ) -> Subscription:
         """Subscribe to a topic filter; returns at once.
 
@@ -279,6 +280,9 @@ class Connection:
         acknowledged by `Message.ack()` only (MQTT 5). `max_queued` bounds what waits here with QoS 0: the oldest is
         dropped and counted. QoS 1 is never dropped: with MQTT 5 the service holds back after 100 unacknowledged ones,
         with 3.1.1, where awscrt acknowledges on arrival, what waits here has no bound.
+
+        A message whose handler raised is logged and acknowledged; with `on_handler_error="redeliver"` (MQTT 5, QoS 1)
+        it is not: the service sends it again when the session is resumed, and until then it is one of those 100.
 
         Raises `InvalidTopic`, `NotSupported` (QoS 2), `ConnectionClosed`, and `TypeError` for a coroutine function.
         The service may refuse it later: see `Subscription.wait_granted`.
@@ -289,15 +293,69 @@ class Connection:
             raise TypeError("a coroutine function cannot be a handler here: nothing would await it")
         if handler is not None and not callable(handler):
             raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
-        if max_queued < 1:
-            raise ConfigurationError("max_queued must be 1 or more")
-        if ack not in ("auto", "manual"):
-            raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
-        subscription = Subscription(self, topic_filter, handler=handler, ack=ack, max_queued=max_queued)
+        check_subscription(
+            handler,
+            qos=qos,
+            ack=ack,
+            on_handler_error=on_handler_error,
+            max_queued=max_queued,
+            mqtt5=self._session.settings.protocol == "mqtt5",
+        )
+        subscription = Subscription(
+            self, topic_filter, handler=handler, ack=ack, max_queued=max_queued, on_handler_error=on_handler_error
+        )
         registration = Registration(topic_filter, qos, subscription)
         subscription.attach(registration)
         self._session.register(registration)
         return subscription
+
+    def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        json: Any = UNSET,
+        response_topic: str | None = None,
+        timeout: float | None,
+    ) -> Message:
+        """Publish a request with QoS 1, wait for its reply, and return it.
+
+        The reply comes on `response_topic` (default: `<topic>/response`, and with MQTT 3.1.1 no other): the policy has
+        to allow `iot:Subscribe` and `iot:Receive` on it. `timeout` (seconds; `None`: for ever) includes the time
+        without a connection. With MQTT 3.1.1 requests with one reply topic are sent one after the other.
+
+        Raises what `publish()` raises, `PolicyDenied` if the request or the subscription to its reply was refused,
+        `OperationTimeout` and `ConnectionClosed`.
+        """
+        reply = ReplyFuture()
+        request = self._session.requests.ask(
+            topic, payload, json=json, response_topic=response_topic, timeout=timeout, answer=reply
+        )
+        try:
+            return reply.result()
+        except BaseException:
+            request.cancel()
+            raise
+
+    def respond(
+        self,
+        topic_filter: str,
+        handler: Callable[[Message], object],
+        *,
+        on_handler_error: OnHandlerError = "acknowledge",
+    ) -> Subscription:
+        """Answer requests: what `handler(message)` returns is published as the reply (QoS 1).
+
+        It may return bytes, text, a dict or a list (sent as JSON), or `None` (an empty reply). The request is
+        acknowledged once the reply is accepted. A handler that raises sends no reply: the requester's time runs out.
+        A message that is a reply itself is left alone, should the filter match it.
+
+        Raises what `subscribe()` raises.
+        """
+        if handler is not None and _is_async(handler):
+            raise TypeError("a coroutine function cannot be a handler here: nothing would await it")
+        respond = self._session.requests.responder(handler)
+        return self.subscribe(topic_filter, respond, on_handler_error=on_handler_error)
 
     def unregister(self, registration: Registration) -> None:
         """Take a subscription away; `Subscription.close()` does this."""

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 
-class Receipt:
-    """The one acknowledgement owed for a received packet by all subscriptions that it was handed to.
-
-    It is sent when the last of them has settled. `acknowledge` is what sends it; it says whether it could.
-    """
-
-    __slots__ = ("_acknowledge", "_lock", "_owed")
-
-    def __init__(self, acknowledge: Callable[[], bool], owed: int) -> None:
-        self._acknowledge = acknowledge
-        self._owed = owed
-        self._lock = threading.Lock()
+class Owed(Protocol):
+    """The acknowledgement that a message stands for (`receipts.py`)."""
 
     def settle(self) -> bool:
-        """Note that one subscription is done with the packet; return whether that could be passed on."""
-        with self._lock:
-            self._owed -= 1
-            if self._owed:
-                return True
-        return self._acknowledge()
+        """Note that its subscription is done with it; return whether that could be passed on."""
+        ...
 
 
 class Message:
@@ -65,7 +49,7 @@ class Message:
         correlation_data: bytes | None = None,
         user_properties: tuple[tuple[str, str], ...] = (),
         expiry_seconds: int | None = None,
-        receipt: Receipt | None = None,
+        receipt: Owed | None = None,
     ) -> None:
         self.topic = topic
         self.payload = payload
@@ -79,11 +63,11 @@ class Message:
         self.expiry_seconds = expiry_seconds
         self._receipt = receipt
 
-    def owe(self, receipt: Receipt) -> None:
+    def owe(self, receipt: Owed) -> None:
         """Take on the acknowledgement of the packet."""
         self._receipt = receipt
 
-    def shared(self, receipt: Receipt | None) -> Message:
+    def shared(self, receipt: Owed | None) -> Message:
         """Return the same message for one of several subscriptions, with its share of the acknowledgement."""
         twin = Message.__new__(Message)
         for name in Message.__slots__:
@@ -104,8 +88,9 @@ class Message:
     def ack(self) -> bool:
         """Acknowledge a QoS 1 message of a subscription with `ack="manual"`; harmless a second time.
 
-        Returns `False` if it could not be sent since the connection it came by is gone: the service will send the
-        message again. Messages that need none (QoS 0, and MQTT 3.1.1, where awscrt answers on arrival) give `True`.
+        Returns `False` if it could not be sent since the connection it came by is gone: the service sends the message
+        again to a session that it kept. Messages that need none (QoS 0, and MQTT 3.1.1, where awscrt answers on
+        arrival) give `True`.
         """
         receipt, self._receipt = self._receipt, None
         return receipt is None or receipt.settle()

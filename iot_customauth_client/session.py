@@ -63,7 +63,7 @@ from .journal import Journal
 from .links.base import Accepted, Link, LinkEnd
 from .outbox import Outbox
 from .outgoing import Outgoing
-from .rate import rate_of
+from .requests import Requests
 from .runtime import Closable, Runtime
 from .service_handle import ServiceHandle
 from .session_errors import closed_error, gave_up, pause_of_earlier_process, publish_failure, publish_over, taken_over
@@ -141,17 +141,9 @@ class Session:
         self._clock = clock
         self._runtime = runtime
         self._observer = observer
-        self._outbox_choice = outbox
-        self._journal: Journal | None = None
-        serial = self._serial = Serial(runtime.workers)
-        self.inbox = Inbox()
-        self.outbox = Outbox(
-            monotonic=clock.monotonic,
-            failure_of=self._publish_failure,
-            workers=runtime.workers,
-            rate=rate_of(settings, runtime.clock),
-            call_at=clock.call_at,
-        )
+        self._serial = Serial(runtime.workers)
+        self.inbox = Inbox(clock, client_id=settings.client_id)
+        self.outbox = Outbox(monotonic=clock.monotonic, failure_of=self._publish_failure)
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
         self._succeeded = False
@@ -163,9 +155,8 @@ class Session:
         self._kept = 0
         self._ending = False
         self._owner: Callable[[], Closable | None] = _no_owner
-        self._native: Any = None
-        self._services_lock = threading.Lock()
-        self._services: list[weakref.ref[ServiceHandle[Any]]] = []
+        self._subscribing = Subscribing(self.inbox, self._serial.post, settings.client_id)
+        self.requests = Requests(self, mqtt5=settings.protocol == "mqtt5")
 
     # -- what faces ask -----------------------------------------------------------------------------------------------
 
@@ -330,8 +321,8 @@ class Session:
             self.inbox.session_resumed()
         self._succeeded = True
         # Before anybody is told: who hears of it may publish with QoS 0 at once.
-        self._hang_ups.attach(link, accepted)
-        self.outbox.resume()
+        self._subscribing.attach(link, session_present=accepted.session_present)
+        self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
         self._change(State.CONNECTED, session_present=accepted.session_present)
         self._renewal.connected(prepared)
         lasted_at = self._connected_at + self._back_off.lasts_after_seconds

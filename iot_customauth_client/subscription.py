@@ -1,8 +1,12 @@
 """A subscription of the sync face: an iterator, or a handler on a worker thread.
 
-Messages are handed over from the native thread by appending to a queue; the native thread never waits. With an
-iterator, a message is acknowledged when the next one is asked for, or when `with` is left without an exception; with a
-handler, when the handler has returned. So a crash in between loses nothing that was sent with QoS 1 over MQTT 5.
+Messages are handed over from the native thread by appending to a queue; the native thread never waits, and wakes
+nobody who is awake (`linger.py`). With an iterator, a message is acknowledged when the next one is asked for, or when
+`with` is left without an exception; with a handler, when the handler has returned. So a crash in between loses nothing
+that was sent with QoS 1 over MQTT 5.
+
+A subscription outlives its connection's troubles: it is asked for again after a reconnect, and ends only when it or the
+`Connection` is closed, or when the service refuses it.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from .errors import CustomAuthError, NotConnected, OperationTimeout
+from .errors import ConfigurationError, CustomAuthError, NotConnected, NotSupported, OperationTimeout
+from .handler_watch import Run
+from .linger import DOZE_SECONDS, Linger
 from .messages import Message
 from .runtime import runtime
 
@@ -25,18 +31,45 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Message], object]
 Ack = Literal["auto", "manual"]
+OnHandlerError = Literal["acknowledge", "redeliver"]
 
 GRANT_TIMEOUT_SECONDS: Final = 30.0
 
 _log = logging.getLogger("iot_customauth_client.subscription")
 
 
+def check_subscription(
+    handler: object, *, qos: int, ack: str, on_handler_error: str, max_queued: int, mqtt5: bool
+) -> None:
+    """Raise for what a subscription cannot be: `ConfigurationError`, or `NotSupported` if the protocol has no way."""
+    if max_queued < 1:
+        raise ConfigurationError("max_queued must be 1 or more")
+    if ack not in ("auto", "manual"):
+        raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
+    if on_handler_error not in ("acknowledge", "redeliver"):
+        raise ConfigurationError(f'on_handler_error must be "acknowledge" or "redeliver", not {on_handler_error!r}')
+    if on_handler_error == "acknowledge":
+        return
+    if handler is None or ack == "manual":
+        raise ConfigurationError(
+            'on_handler_error="redeliver" is for a handler with ack="auto": with an iterator or ack="manual" your own '
+            "code decides what is acknowledged"
+        )
+    if not mqtt5:
+        raise NotSupported(
+            'on_handler_error="redeliver" needs protocol="mqtt5": with MQTT 3.1.1 awscrt acknowledges on arrival'
+        )
+    if qos == 0:
+        raise NotSupported('on_handler_error="redeliver" needs qos=1: the service never sends QoS 0 again')
+
+
 class Subscription:
     """A subscription to one topic filter. Made by `Connection.subscribe`.
 
     Without a handler it is an iterator of `Message`s, and `get(timeout)` gives the next one. It ends when it or the
-    connection is closed, and raises if the service refused it or the connection ended by an error. `with` waits for
-    the service's answer, if connected, and closes at the end: the last subscription to a filter unsubscribes.
+    connection is closed, and raises if the service refused it (also after a reconnect) or the connection ended by an
+    error; while the connection is away it waits. `with` waits for the service's answer, if connected, and closes at the
+    end: the last subscription to a filter unsubscribes.
     """
 
     def __init__(
@@ -47,6 +80,7 @@ class Subscription:
         handler: Handler | None,
         ack: Ack,
         max_queued: int,
+        on_handler_error: OnHandlerError = "acknowledge",
     ) -> None:
         self.topic_filter = topic_filter
         self._connection = connection
@@ -54,12 +88,18 @@ class Subscription:
         self._handler = handler
         self._ack = ack
         self._max_queued = max_queued
-        self._changed = threading.Condition()
+        self._redeliver = on_handler_error == "redeliver"
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._queue: deque[Message] = deque()
+        self._waiting = 0
         self._granted: int | None = None
+        self._unanswered: OperationTimeout | None = None
         self._error: CustomAuthError | None = None
         self._ended = False
         self._handling = False
+        self._linger = Linger()
+        self._run = None if handler is None else Run(topic_filter, handler)
         self._unsettled: Message | None = None
         self._dropping = False
         self._droppable = 0
@@ -82,14 +122,17 @@ class Subscription:
         """Wait for the service's answer and return the granted QoS.
 
         Raises `PolicyDenied` or another `OperationError` if it refused, `ConnectionClosed` if the connection ended,
-        `OperationTimeout` after `timeout` seconds.
+        `OperationTimeout` after `timeout` seconds, and when the service was asked and said nothing for 30 s. The
+        subscription goes on then: it is asked for again after the next connect.
         """
         with self._changed:
-            answered = self._changed.wait_for(lambda: self._granted is not None or self._ended, timeout)
+            answered = self._changed.wait_for(self._is_answered, timeout)
             if self._error is not None:
                 raise self._error.copy()
             if self._granted is not None:
                 return self._granted
+            if self._unanswered is not None:
+                raise self._unanswered.copy()
         if answered:
             raise NotConnected(f"the subscription to {self.topic_filter!r} was closed before it was granted")
         raise OperationTimeout(f"no answer to the subscription to {self.topic_filter!r} in {timeout} s", stage="sent")
@@ -150,26 +193,37 @@ class Subscription:
 
     def deliver(self, message: Message) -> None:
         """Take a message over (native thread)."""
-        with self._changed:
+        with self._lock:
             if self._ended:
                 if self._dropping:
                     message.ack()
                 return
-            if len(self._queue) >= self._max_queued and self._droppable:
+            queue = self._queue
+            if len(queue) >= self._max_queued and self._droppable:
                 self._make_room()
-            self._queue.append(message)
-            self._droppable += message.qos == 0
-            start = self._handler is not None and not self._handling
-            self._handling = self._handling or start
+            queue.append(message)
+            if not message.qos:
+                self._droppable += 1
             if self._handler is None:
-                self._changed.notify()
-        if start:
-            self._connection.workers.submit(self._handle_all)
+                if self._waiting:
+                    self._changed.notify()
+                return
+            if self._handling:
+                return
+            self._handling = True
+        self._connection.workers.submit(self._handle_all)
 
     def granted(self, qos: int) -> None:
         """The service said yes."""
         with self._changed:
             self._granted = qos
+            self._unanswered = None
+            self._changed.notify_all()
+
+    def unanswered(self, error: OperationTimeout) -> None:
+        """The service said nothing, and is asked again after the next connect."""
+        with self._changed:
+            self._unanswered = error
             self._changed.notify_all()
 
     def refused(self, error: CustomAuthError) -> None:
@@ -203,13 +257,32 @@ class Subscription:
         for message in unread:
             message.ack()
 
+    def _is_answered(self) -> bool:
+        return self._granted is not None or self._ended or self._unanswered is not None
+
     def _next(self, timeout: float | None) -> Message | None:
-        self._runtime.check()
         if self._handler is not None:
             raise TypeError("this subscription has a handler: its messages go there")
-        self._settle_last()
+        if self._unsettled is not None:
+            self._settle_last()
+        with self._lock:
+            message = self._take() if self._queue else None
+        if message is None:
+            message = self._wait(timeout)
+        self._linger.taken += 1
+        self._unsettled = message
+        return message
+
+    def _wait(self, timeout: float | None) -> Message | None:
+        """Wait for a message; `None` if there will be none."""
+        self._runtime.check()
         deadline = None if timeout is None else time.monotonic() + timeout
+        linger = self._linger
+        if linger.worth_it and (timeout is None or timeout > DOZE_SECONDS):
+            time.sleep(DOZE_SECONDS)
+            linger.gained(len(self._queue))
         with self._changed:
+            waited = False
             while not self._queue:
                 if self._error is not None:
                     raise self._error.copy()
@@ -218,9 +291,15 @@ class Subscription:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise OperationTimeout(f"no message on {self.topic_filter!r} in {timeout} s", stage="queued")
-                self._changed.wait(left)
+                waited = True
+                self._waiting += 1
+                try:
+                    self._changed.wait(left)
+                finally:
+                    self._waiting -= 1
             message = self._take()
-        self._unsettled = message
+        if waited:
+            linger.woken(time.monotonic())
         return message
 
     def _settle_last(self) -> None:
@@ -230,7 +309,8 @@ class Subscription:
 
     def _take(self) -> Message:
         message = self._queue.popleft()
-        self._droppable -= message.qos == 0
+        if not message.qos:
+            self._droppable -= 1
         return message
 
     def _make_room(self) -> None:
@@ -240,20 +320,58 @@ class Subscription:
                 del self._queue[index]
                 self._droppable -= 1
                 self._dropped += 1
+                if self._registration is not None:
+                    self._registration.counts.add_dropped()
                 return
 
     def _handle_all(self) -> None:
-        handler = self._handler
+        """Work off the queue, on a worker thread; the one that began it ends it."""
+        run = self._run
+        assert run is not None  # noqa: S101 - only called with a handler
+        watch = self._runtime.handlers
+        linger = self._linger
+        linger.woken(time.monotonic())
+        watch.enter(run)
+        try:
+            while True:
+                self._handle_queued(run)
+                if linger.worth_it:
+                    time.sleep(DOZE_SECONDS)
+                    linger.gained(len(self._queue))
+                with self._lock:
+                    if not self._queue:
+                        self._handling = False
+                        return
+        finally:
+            watch.leave(run)
+
+    def _handle_queued(self, run: Run) -> None:
+        handler, automatic, now = self._handler, self._ack == "auto", self._runtime.handlers.now
         assert handler is not None  # noqa: S101 - only called with one
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._queue:
-                    self._handling = False
                     return
                 message = self._take()
+            self._linger.taken += 1
+            run.since = now()
             try:
                 handler(message)
             except BaseException:  # noqa: BLE001 - the user's code, sys.exit() included; logged in full
-                _log.exception("the handler of %r failed for a message on %r", self.topic_filter, message.topic)
-            if self._ack == "auto":
+                self._note_failure(message)
+                if self._redeliver:
+                    continue
+            finally:
+                run.since = None
+            if automatic:
                 message.ack()
+
+    def _note_failure(self, message: Message) -> None:
+        if self._registration is not None:
+            self._registration.counts.add_handler_error()
+        _log.exception(
+            "the handler of %r failed for a message on %r; it is %s",
+            self.topic_filter,
+            message.topic,
+            "left unacknowledged, the service sends it again after a reconnect" if self._redeliver else "acknowledged",
+        )

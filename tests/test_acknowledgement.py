@@ -6,6 +6,7 @@ its PUBACK comes after the endpoint has taken in all that the client had sent be
 
 from __future__ import annotations
 
+import queue
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from client_support import BOTH, GOOD, WAIT, Dial, failure, seen
 from stub_servers import MqttStub, usual_answer
 
 from iot_customauth_client import (
+    ConfigurationError,
     Connection,
     Message,
+    NotSupported,
     OperationTimeout,
     connect,
 )
-from iot_customauth_client.local import LocalEndpoint, events
+from iot_customauth_client.local import Event, LocalEndpoint, events
 from iot_customauth_client.local.codec import Connect, Packet, PubAck, Publish, Subscribe
 
 pytest_plugins = ("client_support",)
@@ -151,6 +154,66 @@ def test_a_message_that_nobody_wants_any_more_is_acknowledged(
         with connect(stub.settings(client_id, authority_file), credentials=GOOD):
             (acknowledgement,) = stub.wait_packets(PubAck)
         assert acknowledgement.packet_id == 7
+
+
+def test_a_message_whose_handler_raised_can_be_left_to_be_sent_again(
+    dial: Dial, service: LocalEndpoint, client_id: str, topic: str
+) -> None:
+    received: queue.Queue[bytes] = queue.Queue()
+
+    def handler(message: Message) -> None:
+        received.put(message.payload)
+        if message.payload == b"bad":
+            raise ValueError("not today")
+
+    first = dial()
+    first.subscribe(topic, handler, on_handler_error="redeliver").wait_granted(WAIT)
+    for payload in (b"bad", b"good"):
+        service.publish(topic, payload, qos=1)
+        assert received.get(timeout=WAIT) == payload
+    service.wait_for(events.Acknowledged, client_id=client_id, timeout=WAIT)
+    barrier(first, topic)
+    assert acknowledged(service, client_id) == 1
+    assert (first._session.inbox.handler_errors, first._session.inbox.unacknowledged) == (1, 1)
+    first.close()
+    with dial().subscribe(topic) as messages:
+        assert messages.get(WAIT).payload == b"bad"
+
+
+@BOTH
+def test_what_cannot_be_sent_again_is_refused_at_subscribe(protocol: str, dial: Dial, topic: str) -> None:
+    connection = dial(protocol)
+    if protocol == "mqtt311":
+        failure(NotSupported, connection.subscribe, topic, print, on_handler_error="redeliver")
+        return
+    failure(NotSupported, connection.subscribe, topic, print, qos=0, on_handler_error="redeliver")
+    failure(ConfigurationError, connection.subscribe, topic, on_handler_error="redeliver")
+    failure(ConfigurationError, connection.subscribe, topic, print, ack="manual", on_handler_error="redeliver")
+    failure(ConfigurationError, connection.subscribe, topic, print, on_handler_error="never")
+
+
+# -- a session that was resumed -------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_command_sent_while_the_device_rebooted_reaches_the_subscription_of_the_next_process(
+    protocol: str, dial: Dial, service: LocalEndpoint, client_id: str, topic: str
+) -> None:
+    first = dial(protocol)
+    first.subscribe(f"{topic}/cmd/#").wait_granted(WAIT)
+    first.close()
+    for number in range(3):
+        service.publish(f"{topic}/cmd/a", b"%d" % number, qos=1)
+    second = dial(protocol)
+    delivered: Event | None = None
+    for _ in range(3):
+        delivered = service.wait_for(events.Delivered, client_id=client_id, after=delivered, timeout=WAIT)
+    barrier(second, topic)
+    if protocol == "mqtt5":
+        assert acknowledged(service, client_id) == 0
+    with second.subscribe(f"{topic}/cmd/+") as messages:
+        service.publish(f"{topic}/cmd/a", b"3", qos=1)
+        assert [messages.get(WAIT).payload for _ in range(4)] == [b"0", b"1", b"2", b"3"]
 
 
 # -- bounds ---------------------------------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_customauth_client import CustomAuthError, Message
+from iot_customauth_client import CustomAuthError, ManualClock, Message, OperationTimeout
 from iot_customauth_client.inbox import Inbox, Registration
 from iot_customauth_client.topics import matches
 
@@ -23,6 +24,8 @@ class Mailbox:
         self.messages.append(message)
 
     def granted(self, qos: int) -> None: ...
+
+    def unanswered(self, error: OperationTimeout) -> None: ...
 
     def refused(self, error: CustomAuthError) -> None: ...
 
@@ -184,9 +187,11 @@ def test_a_dropped_filter_goes_with_all_its_subscribers() -> None:
 
 
 def test_a_message_that_nobody_wants_is_acknowledged_at_once() -> None:
-    service = Service()
-    Inbox().receive(Message("a", b"", qos=1), service.acknowledge)
+    inbox, service = Inbox(), Service()
+    inbox.connected(session_present=False)
+    inbox.receive(Message("a", b"", qos=1), service.acknowledge)
     assert service.acknowledged == 1
+    assert (inbox.received, inbox.dropped, inbox.unacknowledged) == (1, 1, 0)
 
 
 def test_a_packet_is_acknowledged_once_when_the_last_subscription_is_done_with_it() -> None:
@@ -232,6 +237,171 @@ def test_messages_may_come_while_subscriptions_come_and_go() -> None:
     for thread in threads:
         thread.join(10)
     assert [message.payload for message in steady.messages] == [str(number).encode() for number in range(2_000)]
+
+
+def test_what_a_lost_connection_owed_is_void_and_counts_no_more() -> None:
+    inbox, service = Inbox(), Service()
+    _, mailbox = register(inbox, "a")
+    register(inbox, "b")
+    _, both = register(inbox, "b")
+    for topic in ("a", "b"):
+        inbox.receive(Message(topic, b"", qos=1), service.acknowledge)
+    assert inbox.unacknowledged == 2
+    inbox.disconnected()
+    assert inbox.unacknowledged == 0
+    assert mailbox.messages[0].ack() is False
+    assert both.messages[0].ack() is False
+    assert service.acknowledged == 0
+
+
+# -- what a resumed session brings ------------------------------------------------------------------------------------
+
+
+def resumed(*, early: bool = False) -> tuple[Inbox, ManualClock, Service]:
+    """An inbox after a CONNACK with a session; `early`: the messages come before anybody knew."""
+    clock = ManualClock()
+    inbox, service = Inbox(clock), Service()
+    if early:
+        for number in range(3):
+            inbox.receive(Message("a", b"%d" % number, qos=1), service.acknowledge)
+    inbox.connected(session_present=True)
+    if not early:
+        for number in range(3):
+            inbox.receive(Message("a", b"%d" % number, qos=1), service.acknowledge)
+    return inbox, clock, service
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_nobody_wants_yet_waits_for_the_first_subscription_that_fits(early: bool) -> None:
+    inbox, _, service = resumed(early=early)
+    assert (service.acknowledged, inbox.unacknowledged) == (0, 3)
+    _, other = register(inbox, "b")
+    _, first = register(inbox, "+")
+    _, second = register(inbox, "a")
+    inbox.receive(Message("a", b"3", qos=1), service.acknowledge)
+    assert [message.payload for message in first.messages] == [b"0", b"1", b"2", b"3"]
+    assert [message.payload for message in second.messages] == [b"3"]
+    assert other.messages == []
+    assert service.acknowledged == 0
+    for message in first.messages[:3]:
+        assert message.ack() is True
+    assert (service.acknowledged, inbox.unacknowledged, inbox.dropped) == (3, 1, 0)
+
+
+def test_what_nobody_wanted_within_ten_seconds_is_acknowledged_with_a_warning_that_shows_no_payload(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    inbox, clock, service = resumed()
+    clock.advance(9.9)
+    assert service.acknowledged == 0
+    clock.advance(0.2)
+    assert (service.acknowledged, inbox.dropped) == (3, 3)
+    (warning,) = caplog.messages
+    assert "'a'" in warning
+    assert "b'0'" not in warning
+    _, late = register(inbox, "a")
+    assert late.messages == []
+
+
+def test_no_more_than_fifty_messages_wait() -> None:
+    inbox, _, service = resumed()
+    for number in range(3, 60):
+        inbox.receive(Message("a", b"%d" % number, qos=1), service.acknowledge)
+    assert (service.acknowledged, inbox.dropped) == (10, 10)
+    _, mailbox = register(inbox, "a")
+    assert [message.payload for message in mailbox.messages] == [b"%d" % number for number in range(50)]
+
+
+def test_qos_0_does_not_wait() -> None:
+    inbox, _, _ = resumed()
+    inbox.receive(Message("b", b""), None)
+    _, mailbox = register(inbox, "b")
+    assert mailbox.messages == []
+
+
+def test_over_mqtt311_messages_wait_in_memory() -> None:
+    inbox = Inbox(ManualClock())
+    inbox.receive(Message("a", b"x", qos=1), None)
+    inbox.connected(session_present=True)
+    _, mailbox = register(inbox, "a")
+    (message,) = mailbox.messages
+    assert message.ack() is True
+
+
+def test_without_a_session_nothing_waits() -> None:
+    inbox, service = Inbox(ManualClock()), Service()
+    inbox.receive(Message("a", b"", qos=1), service.acknowledge)  # what is here before CONNACK was looked at
+    inbox.connected(session_present=False)
+    inbox.receive(Message("a", b"", qos=1), service.acknowledge)
+    assert (service.acknowledged, inbox.dropped) == (2, 2)
+    inbox.connected(session_present=True)  # a later connection of the same process
+    inbox.receive(Message("a", b"", qos=1), service.acknowledge)
+    assert service.acknowledged == 3
+
+
+def test_what_the_service_sends_again_after_a_reconnect_waits_once() -> None:
+    inbox, _, service = resumed()
+    inbox.disconnected()
+    for number in range(3):
+        inbox.receive(Message("a", b"%d" % number, qos=1), service.acknowledge)
+    inbox.connected(session_present=True)
+    _, mailbox = register(inbox, "a")
+    assert [message.payload for message in mailbox.messages] == [b"0", b"1", b"2"]
+    assert all(message.ack() for message in mailbox.messages)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "+", "#", "message", "end"]), max_size=40))
+def test_every_message_is_acknowledged_once_and_seen_in_order_whenever_subscriptions_come(steps: list[str]) -> None:
+    clock = ManualClock()
+    inbox, acknowledged, mailboxes = Inbox(clock), list[int](), list[Mailbox]()
+    inbox.connected(session_present=True)
+    for number, step in enumerate(steps):
+        if step == "end":
+            clock.advance(11)
+        elif step == "message":
+            acknowledge = partial(_note, acknowledged, number)
+            inbox.receive(Message("abc"[number % 3], b"%d" % number, qos=1), acknowledge)
+        else:
+            mailboxes.append(register(inbox, step)[1])
+    clock.advance(11)
+    for mailbox in mailboxes:
+        numbers = [int(message.payload) for message in mailbox.messages]
+        for topic in "abc":
+            of_topic = [int(message.payload) for message in mailbox.messages if message.topic == topic]
+            assert of_topic == sorted(of_topic)
+        assert len(set(numbers)) == len(numbers)
+        for message in mailbox.messages:
+            message.ack()
+    assert sorted(acknowledged) == [number for number, step in enumerate(steps) if step == "message"]
+    assert inbox.unacknowledged == 0
+
+
+def _note(acknowledged: list[int], number: int) -> bool:
+    acknowledged.append(number)
+    return True
+
+
+def test_a_topic_without_a_subscription_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    inbox = Inbox()
+    inbox.connected(session_present=False)
+    for topic in ("a", "b", "a"):
+        inbox.receive(Message(topic, b"", qos=1), None)
+    assert len(caplog.messages) == 2
+    assert inbox.dropped == 3
+
+
+def test_what_is_still_on_its_way_for_a_filter_that_was_given_up_is_no_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    inbox, service = Inbox(), Service()
+    inbox.connected(session_present=False)
+    registration, _ = register(inbox, "a/+")
+    inbox.remove(registration)
+    inbox.receive(Message("a/b", b"", qos=1), service.acknowledge)
+    assert (service.acknowledged, inbox.dropped, caplog.messages) == (1, 0, [])
+    inbox.left("a/+")
+    inbox.receive(Message("a/b", b"", qos=1), service.acknowledge)
+    assert (service.acknowledged, inbox.dropped, len(caplog.messages)) == (2, 1, 1)
 
 
 # -- the message ------------------------------------------------------------------------------------------------------

@@ -1,13 +1,18 @@
-"""Nothing that a user leaves undone stalls the connection: at most 100 messages may be unacknowledged (MQTT 5)."""
+"""Nothing that a user leaves undone stalls the connection unseen: 100 messages may be unacknowledged (MQTT 5)."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
+from collections import deque
+from functools import partial
 
 import pytest
-from client_support import BOTH, GOOD, WAIT, Dial, connects, failure
+from client_support import BOTH, GOOD, WAIT, Dial, Farewell, connects, failure
+from hypothesis import given
+from hypothesis import strategies as st
 from outbox_support import FakeLink
 
 from iot_customauth_client import (
@@ -16,13 +21,19 @@ from iot_customauth_client import (
     ConnectionSettings,
     Credentials,
     ManualClock,
+    Message,
     MessageExpired,
     OperationTimeout,
     State,
     StateChange,
     connect,
 )
+from iot_customauth_client.handler_watch import SLOW_AFTER_SECONDS, HandlerWatch, handler_name
+from iot_customauth_client.inbox import Registration
+from iot_customauth_client.linger import Linger
 from iot_customauth_client.local import LocalEndpoint
+from iot_customauth_client.receipts import STALL_AFTER_SECONDS, Ledger
+from iot_customauth_client.runtime import runtime
 
 pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
@@ -147,3 +158,123 @@ def test_bad_arguments_are_refused_at_once_and_harm_no_other_message(dial: Dial,
                 connection.publish(topic, b"", **bad)  # type: ignore[arg-type]
     for future in futures:
         assert future.result(WAIT).reason_code == 0
+
+
+# -- what stalls is named -------------------------------------------------------------------------------------------
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_connection_whose_hundred_messages_stay_unacknowledged_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ManualClock()
+    ledger = Ledger(clock, client_id="device-1")
+    holder, other = registration("slow/#"), registration("other")
+    receipts = [ledger.owe(lambda: True, holder) for _ in range(97)]
+    ledger.owe_jointly(lambda: True, (holder, other))
+    clock.advance(60)
+    assert warnings_of(caplog) == []
+    ledger.owe(lambda: True, other)
+    ledger.owe(lambda: True, None)
+    clock.advance(STALL_AFTER_SECONDS + 1)
+    clock.advance(60)
+    (warning,) = warnings_of(caplog)
+    assert "100 received messages" in warning
+    assert "'slow/#' holds 98, 'other' holds 2, no subscription yet holds 1" in warning
+    for receipt in receipts:
+        receipt.settle()
+    clock.advance(60)
+    for _ in range(97):
+        ledger.owe(lambda: True, holder)
+    clock.advance(60)
+    assert len(warnings_of(caplog)) == 2  # another episode
+
+
+def test_a_connection_that_is_full_but_goes_on_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    ledger = Ledger(clock)
+    receipts = deque(ledger.owe(lambda: True, registration("a")) for _ in range(100))
+    for _ in range(500):
+        receipts.popleft().settle()
+        receipts.append(ledger.owe(lambda: True, registration("a")))
+        clock.advance(1)
+    assert warnings_of(caplog) == []
+
+
+def test_a_handler_that_is_busy_for_long_is_named_once_while_it_runs(
+    dial: Dial, service: LocalEndpoint, topic: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    monkeypatch.setattr(runtime(), "handlers", HandlerWatch(clock))
+    inside, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def dawdling(_: Message) -> None:
+        inside.release()
+        assert go_on.acquire(timeout=WAIT)
+
+    with dial().subscribe(topic, dawdling):
+        for _ in range(2):
+            service.publish(topic, b"x", qos=1)
+        assert inside.acquire(timeout=WAIT)
+        clock.advance(SLOW_AFTER_SECONDS - 1)
+        assert warnings_of(caplog) == []
+        clock.advance(30)
+        (warning,) = warnings_of(caplog)
+        assert "dawdling" in warning
+        assert repr(topic) in warning
+        go_on.release()
+        assert inside.acquire(timeout=WAIT)  # the next message: its own time
+        clock.advance(SLOW_AFTER_SECONDS - 1)
+        assert len(warnings_of(caplog)) == 1
+        go_on.release()
+
+
+def test_a_handler_is_named_as_it_stands_in_the_source() -> None:
+    assert handler_name(partial(partial(warnings_of, None), None)).endswith("test_stalls.warnings_of")
+    assert handler_name(Farewell(object)).endswith("client_support.Farewell")
+
+
+def registration(topic_filter: str) -> Registration:
+    return Registration(topic_filter, 1, None)  # type: ignore[arg-type]
+
+
+# -- when to doze ---------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0.000_2, 10), min_size=1, max_size=200))
+def test_lone_messages_however_quick_never_make_a_consumer_doze(pauses: list[float]) -> None:
+    linger, now = Linger(), 100.0
+    for pause in pauses:
+        now += pause
+        linger.woken(now)
+        linger.taken += 1
+        assert not linger.worth_it
+
+
+@given(st.integers(1, 100_000))
+def test_dozes_that_bring_nothing_become_rare(wakes: int) -> None:
+    linger, now, dozes = Linger(), 100.0, 0
+    for _ in range(min(wakes, 20_000)):
+        now += 0.000_01
+        linger.woken(now)
+        linger.taken += 10
+        if linger.worth_it:
+            dozes += 1
+            linger.gained(1)
+    assert dozes <= wakes.bit_length()
+
+
+def test_a_flood_makes_a_consumer_doze_for_as_long_as_it_brings_batches() -> None:
+    linger, now = Linger(), 100.0
+    while not linger.worth_it:
+        now += 0.000_1
+        linger.woken(now)
+        linger.taken += 5
+    for _ in range(100):
+        linger.gained(50)
+        assert linger.worth_it
+    linger.gained(0)
+    assert not linger.worth_it
