@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from .clock import SystemClock
 from .errors import ConfigurationError
 from .limits import CONNECTS_PER_SECOND_PER_CLIENT_ID
+from .links.nodelay import NoDelay
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Runtime:
     def __init__(self) -> None:
         self.clock = SystemClock()
         self.workers = Workers()
+        self.nodelay = NoDelay(self.workers)
         self._lock = threading.Lock()
         self._bootstrap: io.ClientBootstrap | None = None
         self._tls_contexts: dict[Hashable, io.ClientTlsContext] = {}

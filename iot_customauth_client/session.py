@@ -48,7 +48,6 @@ from .explainer import Explainer
 from .inbox import Inbox, Registration
 from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd, PublishOutcome
-from .messages import Message
 from .operation_failures import explain_publish
 from .outbox import Outbox
 from .outgoing import Outgoing
@@ -238,10 +237,10 @@ class Session:
         if self.settings.protocol == "mqtt5":
             from .links.mqtt5 import Mqtt5Link
 
-            return Mqtt5Link(self._builder, self, self._runtime)
+            return Mqtt5Link(self._builder, self, self._runtime, self.inbox)
         from .links.mqtt311 import Mqtt311Link
 
-        return Mqtt311Link(self._builder, self, self._runtime)
+        return Mqtt311Link(self._builder, self, self._runtime, self.inbox)
 
     def _connected(self, link: Link, accepted: Accepted) -> None:
         if link is not self._link or self._state is not State.CONNECTING:
@@ -366,10 +365,6 @@ class Session:
     def link_ended(self, link: Link, end: LinkEnd) -> None:
         """The attempt or the connection is over."""
         self._serial.post(partial(self._link_is_over, link, end))
-
-    def link_received(self, _link: Link, message: Message, acknowledge: Callable[[], bool] | None) -> None:
-        """A message arrived: straight to the inbox."""
-        self.inbox.receive(message, acknowledge)
 
     # -- errors of operations -----------------------------------------------------------------------------------------
 
