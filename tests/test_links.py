@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from client_support import BOTH, GOOD, WAIT, WRONG, Farewell, connects, seen
+from client_support import BOTH, GOOD, WAIT, WRONG, Farewell, allowing, connects, seen
 from stub_servers import MqttStub, Stub, usual_answer
 
 from iot_customauth_client import ConnectionBuilder, ConnectionSettings, Credentials, Message, PublishResult
@@ -370,23 +370,27 @@ def test_an_mqtt5_client_takes_no_new_credentials_in_connect(service: LocalEndpo
 
 @BOTH
 @pytest.mark.parametrize("place", ["headers", "query"])
-def test_an_upgrade_carries_new_credentials_with_the_next_attempt(
-    place: str, protocol: str, service: LocalEndpoint, client_id: str
-) -> None:
-    listener = Listener()
-    settings = settings_of(service, client_id, protocol).replace(transport="websocket", credentials_in=place)
-    link = make_link(settings, listener, Credentials.from_bearer_token("stale", token_key_name="t", authorizer="gate"))
-    native = link.native
-    assert link.capabilities.renews_in_place
-    fresh = Credentials.from_bearer_token("fresh", token_key_name="t", authorizer="gate")
-    link.attempt()
-    assert listener.ended().was_connected is False
-    assert link.renew(ConnectionBuilder(settings, fresh))
-    link.attempt()
-    listener.connected()
-    assert link.native is native
-    link.end()
-    listener.ended()
+def test_an_upgrade_carries_new_credentials_with_the_next_attempt(place: str, protocol: str, client_id: str) -> None:
+    def gate(event: Mapping[str, Any], context: object) -> dict[str, object]:
+        return allowing() if "fresh" in str(event["protocolData"]["http"]) else {"isAuthenticated": False}
+
+    with LocalEndpoint({"gate": gate}) as service:
+        listener = Listener()
+        settings = settings_of(service, client_id, protocol).replace(transport="websocket", credentials_in=place)
+        stale, fresh = (
+            Credentials.from_bearer_token(token, token_key_name="t", authorizer="gate") for token in ("stale", "fresh")
+        )
+        link = make_link(settings, listener, stale)
+        native = link.native
+        assert link.capabilities.renews_in_place
+        link.attempt()
+        assert listener.ended().was_connected is False
+        assert link.renew(ConnectionBuilder(settings, fresh))
+        link.attempt()
+        listener.connected()
+        assert link.native is native
+        link.end()
+        listener.ended()
 
 
 def test_an_acknowledgement_for_a_connection_of_before_is_not_sent(
