@@ -102,6 +102,11 @@ class ConnectionBuilder:
         return self._fields
 
     @property
+    def carried_next(self) -> Carried:
+        """What gives the raw credentials of the next upgrade to WebSocket."""
+        return self._raw_next
+
+    @property
     def settings(self) -> ConnectionSettings:
         """The settings it builds for."""
         return self._settings

@@ -6,7 +6,7 @@ logic: whoever holds the outbox's locks changes their state.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from .errors import CustomAuthError
 from .messages import PublishResult
@@ -64,6 +64,12 @@ class Outgoing:
         "topic",
         "user_properties",
     )
+
+    # awscrt reads these of a packet to be published: so a message without them goes to awscrt as it is.
+    payload_format_indicator: ClassVar[None] = None
+    message_expiry_interval_sec: ClassVar[None] = None
+    topic_alias: ClassVar[None] = None
+    correlation_data_bytes: ClassVar[None] = None
 
     def __init__(
         self,

@@ -59,8 +59,9 @@ from .errors import (
 )
 from .hang_ups import HangUps
 from .inbox import Inbox, Registration
-from .journal import Journal
-from .links.base import Accepted, Link, LinkEnd
+from .limits import MAX_IN_FLIGHT
+from .links.base import Accepted, Link, LinkEnd, PublishOutcome
+from .operation_failures import explain_publish
 from .outbox import Outbox
 from .outgoing import Outgoing
 from .requests import Requests
@@ -310,16 +311,22 @@ class Session:
         self._change(State.CONNECTING)
         self._attempting.begin()
 
-    def attempt_succeeded(self, link: Link, prepared: Prepared, accepted: Accepted) -> None:
-        """CONNACK was good: see `attempting.AttemptListener`."""
-        renewed = self._state is State.RENEWING
-        self._connects += 1
-        self._renewals += renewed
-        self._times_closed, self._fresh_asked, self._error = 0, False, None
-        self._connected_at = self._clock.monotonic()
-        if accepted.session_present and not self._succeeded:
-            self.inbox.session_resumed()
-        self._succeeded = True
+    def _make_link(self) -> Link:
+        if self.settings.protocol == "mqtt5":
+            from .links.mqtt5 import Mqtt5Link
+
+            return Mqtt5Link(self._builder, self, self._runtime, self.inbox)
+        from .links.mqtt311 import Mqtt311Link
+
+        return Mqtt311Link(self._builder, self, self._runtime, self.inbox)
+
+    def _connected(self, link: Link, accepted: Accepted) -> None:
+        if link is not self._link or self._state is not State.CONNECTING:
+            return
+        self._cancel_timers()
+        self._hang_ups = 0
+        self._error = None
+        self._explainer.connected()
         # Before anybody is told: who hears of it may publish with QoS 0 at once.
         self._subscribing.attach(link, session_present=accepted.session_present)
         self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
@@ -523,10 +530,6 @@ class Session:
     def link_ended(self, link: Link, end: LinkEnd) -> None:
         """The attempt or the connection is over."""
         self._serial.post(partial(self._link_is_over, link, end))
-
-    def link_received(self, _link: Link, message: Message, acknowledge: Callable[[], bool] | None) -> None:
-        """A message arrived: straight to the inbox."""
-        self.inbox.receive(message, acknowledge)
 
     # -- errors of operations -----------------------------------------------------------------------------------------
 

@@ -60,6 +60,10 @@ class Upgrade:
         self._timeout_seconds = timeout_seconds
         self._error: CustomAuthError | None = None
 
+    def renew(self, carried: Carried) -> None:
+        """Ask this from the next attempt on."""
+        self._carried = carried
+
     @property
     def error(self) -> CustomAuthError | None:
         """Why the latest attempt's request could not be made; `None` if it could."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from client_support import BOTH, GOOD, WAIT, WRONG, Farewell, connects, seen
-from stub_servers import MqttStub, Stub
+from client_support import BOTH, GOOD, WAIT, WRONG, Farewell, allowing, connects, seen
+from stub_servers import MqttStub, Stub, usual_answer
 
 from iot_customauth_client import ConnectionBuilder, ConnectionSettings, Credentials, Message, PublishResult
 from iot_customauth_client.errors import CustomAuthError
@@ -20,7 +20,7 @@ from iot_customauth_client.links.base import Accepted, FilterRequest, Link, Link
 from iot_customauth_client.links.mqtt5 import Mqtt5Link
 from iot_customauth_client.links.mqtt311 import Mqtt311Link
 from iot_customauth_client.local import LocalEndpoint, events
-from iot_customauth_client.local.codec import ConnAck, Connect, Disconnect, Packet
+from iot_customauth_client.local.codec import ConnAck, Connect, Disconnect, Packet, Publish
 from iot_customauth_client.outgoing import Outgoing
 from iot_customauth_client.runtime import runtime
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 class Listener:
-    """Collects what a link tells, in order."""
+    """Collects what a link tells, and what it receives, in order."""
 
     def __init__(self) -> None:
         self.told: queue.Queue[Accepted | LinkEnd] = queue.Queue()
@@ -41,7 +41,7 @@ class Listener:
     def link_ended(self, link: Link, end: LinkEnd) -> None:
         self.told.put(end)
 
-    def link_received(self, link: Link, /, message: Message, acknowledge: Callable[[], bool] | None) -> None:
+    def receive(self, message: Message, acknowledge: Callable[[], bool] | None) -> None:
         self.received.put((message, acknowledge))
 
     def connected(self) -> Accepted:
@@ -59,7 +59,7 @@ def make_link(
     settings: ConnectionSettings, listener: Listener, credentials: Credentials = GOOD
 ) -> Mqtt5Link | Mqtt311Link:
     kind = Mqtt5Link if settings.protocol == "mqtt5" else Mqtt311Link
-    return kind(ConnectionBuilder(settings, credentials), listener, runtime())
+    return kind(ConnectionBuilder(settings, credentials), listener, runtime(), listener)
 
 
 def settings_of(service: LocalEndpoint, client_id: str, protocol: str) -> ConnectionSettings:
@@ -252,3 +252,231 @@ def test_dialling_does_not_keep_the_listener_alive(protocol: str, client_id: str
         del listener
         farewell.wait()
         stub.wait_accepted(1)
+
+
+# -- the next attempt, over the same native object --------------------------------------------------------------------
+
+
+class Losing(MqttStub):
+    """A server that acknowledges nothing until `generous` is set; `present` is what later CONNACKs say."""
+
+    def __init__(self, authority: trustme.CA, *, present: bool = True) -> None:
+        self.generous = False
+        self.present = present
+        super().__init__(authority, answer=self._decide)
+
+    def _decide(self, packet: Packet) -> Sequence[Packet]:
+        if isinstance(packet, Connect):
+            return [ConnAck(session_present=self.present and self.accepted > 1, reason_code=0)]
+        if isinstance(packet, Publish) and not self.generous:
+            return []
+        return usual_answer(packet)
+
+    @property
+    def publishes(self) -> list[bytes]:
+        return [packet.payload for packet in self.packets if isinstance(packet, Publish)]
+
+    @property
+    def usernames(self) -> list[str | None]:
+        return [packet.username for packet in self.packets if isinstance(packet, Connect)]
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_awscrt_sends_again_by_itself_what_311_kept(
+    present: bool, authority: trustme.CA, authority_file: Path, client_id: str
+) -> None:
+    with Losing(authority, present=present) as stub:
+        listener = Listener()
+        link = make_link(stub.settings(client_id, authority_file, protocol="mqtt311"), listener)
+        assert link.capabilities.keeps_in_flight
+        native = link.native
+        link.attempt()
+        listener.connected()
+        outcomes: queue.Queue[Any] = queue.Queue()
+        for payload in (b"1", b"2", b"3"):
+            link.publish(outgoing("a/b", payload), lambda entry, outcome: outcomes.put((entry.payload, outcome)))
+        stub.wait_packets(Publish, 3)
+        stub.hang_up()
+        listener.ended()
+        assert outcomes.empty()
+        stub.generous = True
+        link.attempt()
+        assert listener.connected().session_present is present
+        link.publish(outgoing("a/b", b"4"), lambda entry, outcome: outcomes.put((entry.payload, outcome)))
+        ends = [outcomes.get(timeout=WAIT) for _ in range(4)]
+        assert ends == [(payload, PublishOutcome()) for payload in (b"1", b"2", b"3", b"4")]
+        assert stub.publishes == [b"1", b"2", b"3", b"1", b"2", b"3", b"4"]
+        assert link.native is native
+        link.end()
+        listener.ended()
+
+
+@pytest.mark.parametrize(("protocol", "expiry"), [("mqtt311", 0), ("mqtt5", 3_600)])
+def test_what_awscrt_does_not_keep_is_reported_as_gone(
+    protocol: str, expiry: int, authority: trustme.CA, authority_file: Path, client_id: str
+) -> None:
+    with Losing(authority) as stub:
+        listener = Listener()
+        settings = stub.settings(client_id, authority_file, protocol=protocol, session_expiry_seconds=expiry)
+        link = make_link(settings, listener)
+        assert not link.capabilities.keeps_in_flight
+        link.attempt()
+        listener.connected()
+        outcomes: queue.Queue[PublishOutcome] = queue.Queue()
+        link.publish(outgoing("a/b", b"1"), lambda _, outcome: outcomes.put(outcome))
+        stub.wait_packets(Publish)
+        stub.hang_up()
+        listener.ended()
+        assert outcomes.get(timeout=WAIT).gone
+        stub.generous = True
+        link.attempt()
+        listener.connected()
+        assert stub.publishes == [b"1"]  # nobody else sends it again
+        link.end()
+        listener.ended()
+
+
+def test_311_uses_new_credentials_on_the_same_native_object(
+    authority: trustme.CA, authority_file: Path, client_id: str
+) -> None:
+    with Losing(authority) as stub:
+        listener = Listener()
+        settings = stub.settings(client_id, authority_file, protocol="mqtt311")
+        link = make_link(settings, listener, Credentials.from_password("first", "word"))
+        native = link.native
+        link.attempt()
+        listener.connected()
+        link.end()
+        listener.ended()
+        assert link.renew(ConnectionBuilder(settings, Credentials.from_password("second", "word")))
+        link.attempt()
+        listener.connected()
+        stub.hang_up()
+        listener.ended()
+        link.attempt()
+        listener.connected()
+        assert stub.usernames == ["first", "second", "second"]
+        assert link.native is native
+        link.end()
+        listener.ended()
+
+
+def test_an_mqtt5_client_takes_no_new_credentials_in_connect(service: LocalEndpoint, client_id: str) -> None:
+    settings = settings_of(service, client_id, "mqtt5")
+    link = make_link(settings, Listener())
+    assert link.renew(ConnectionBuilder(settings, GOOD))  # the same bytes
+    assert not link.renew(ConnectionBuilder(settings, WRONG))
+
+
+@BOTH
+@pytest.mark.parametrize("place", ["headers", "query"])
+def test_an_upgrade_carries_new_credentials_with_the_next_attempt(place: str, protocol: str, client_id: str) -> None:
+    def gate(event: Mapping[str, Any], context: object) -> dict[str, object]:
+        return allowing() if "fresh" in str(event["protocolData"]["http"]) else {"isAuthenticated": False}
+
+    with LocalEndpoint({"gate": gate}) as service:
+        listener = Listener()
+        settings = settings_of(service, client_id, protocol).replace(transport="websocket", credentials_in=place)
+        stale, fresh = (
+            Credentials.from_bearer_token(token, token_key_name="t", authorizer="gate") for token in ("stale", "fresh")
+        )
+        link = make_link(settings, listener, stale)
+        native = link.native
+        assert link.capabilities.renews_in_place
+        link.attempt()
+        assert listener.ended().was_connected is False
+        assert link.renew(ConnectionBuilder(settings, fresh))
+        link.attempt()
+        listener.connected()
+        assert link.native is native
+        link.end()
+        listener.ended()
+
+
+def test_an_acknowledgement_for_a_connection_of_before_is_not_sent(
+    service: LocalEndpoint, client_id: str, topic: str
+) -> None:
+    listener = Listener()
+    link = make_link(settings_of(service, client_id, "mqtt5"), listener)
+    link.attempt()
+    listener.connected()
+    granted = threading.Event()
+    link.subscribe([FilterRequest(topic, 1)], lambda codes, error: granted.set())
+    assert granted.wait(WAIT)
+    link.publish(outgoing(topic, b"x"), lambda *_: None)
+    _, acknowledge = listener.received.get(timeout=WAIT)
+    link.end()
+    listener.ended()
+    link.attempt()
+    listener.connected()
+    assert acknowledge is not None
+    assert acknowledge() is False
+    message, acknowledge = listener.received.get(timeout=WAIT)  # the service sends it again
+    assert message.payload == b"x"
+    assert acknowledge is not None
+    assert acknowledge() is True
+    link.end()
+    listener.ended()
+
+
+def test_what_arrives_for_nobody_is_not_acknowledged(service: LocalEndpoint, client_id: str, topic: str) -> None:
+    listener = Listener()
+    link = make_link(settings_of(service, client_id, "mqtt5"), listener)
+    link.attempt()
+    listener.connected()
+    granted, sent = threading.Event(), threading.Event()
+    link.subscribe([FilterRequest(topic, 1)], lambda codes, error: granted.set())
+    assert granted.wait(WAIT)
+    del listener  # and with it who receives
+    gc.collect()
+    link.publish(outgoing(topic, b"x"), lambda *_: sent.set())
+    assert sent.wait(WAIT)
+    service.wait_for(events.Delivered, client_id=client_id, timeout=WAIT)
+    link.abandon()
+    service.wait_for(events.Disconnected, client_id=client_id, timeout=WAIT)
+    assert not seen(service, events.Acknowledged, client_id)
+
+
+@BOTH
+def test_messages_under_way_do_not_keep_what_waits_for_them_alive(
+    protocol: str, authority: trustme.CA, authority_file: Path, client_id: str
+) -> None:
+    class Waiting(NoPromise):
+        """Knows the link, as a user's future does by way of the outbox."""
+
+        def __init__(self, link: Link) -> None:
+            self.link = link
+
+    with Losing(authority) as stub:
+        listener = Listener()
+        link = make_link(stub.settings(client_id, authority_file, protocol=protocol), listener)
+        link.attempt()
+        listener.connected()
+        link.publish(Outgoing("a/b", b"1", promise=Waiting(link), accepted_at=0.0), lambda *_: None)
+        stub.wait_packets(Publish)
+        farewell = Farewell(link)
+        del link
+        farewell.wait()
+
+
+def test_properties_of_mqtt5_reach_the_service(service: LocalEndpoint, client_id: str, topic: str) -> None:
+    listener = Listener()
+    link = make_link(settings_of(service, client_id, "mqtt5"), listener)
+    link.attempt()
+    listener.connected()
+    granted = threading.Event()
+    link.subscribe([FilterRequest(topic, 1)], lambda codes, error: granted.set())
+    assert granted.wait(WAIT)
+    some: dict[str, Any] = {"content_type": "text/x", "response_topic": "open/r", "correlation_data": b"\xff\x00"}
+    more = some | {"expiry_seconds": 60, "user_properties": (("a", "1"), ("a", "2"))}
+    for fields in ({}, some, more, {"qos": 0}):
+        link.publish(outgoing(topic, b"x", **fields), lambda *_: None)
+        message, _ = listener.received.get(timeout=WAIT)
+        assert (message.payload, message.qos) == (b"x", fields.get("qos", 1))
+        assert message.content_type == fields.get("content_type")
+        assert message.response_topic == fields.get("response_topic")
+        assert message.correlation_data == fields.get("correlation_data")
+        assert message.user_properties == fields.get("user_properties", ())
+        assert (message.expiry_seconds is None) is ("expiry_seconds" not in fields)
+    link.end()
+    listener.ended()

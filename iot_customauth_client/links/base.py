@@ -11,8 +11,11 @@ ever; 3.1.1: reconnect in silence) is switched off or undone in the link.
      +------- ended() ------+----------------------------+
 
 A listener is called on the native event-loop thread: it must return at once, and never wait for anything native. All
-callbacks given to awscrt hold weak references, or the objects would never be collected; for the same reason a link
-holds its listener weakly, and is itself held by the runtime only while it dials or ends.
+callbacks given to awscrt hold weak references, or the objects would never be collected: a link holds its listener and
+the inbox weakly, keeps what the answers of the service go to in `Answers` of its own, and is itself held by the runtime
+only while it dials or ends.
+
+Received messages go straight to the inbox; the listener hears of the connection alone.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ import re
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -37,8 +42,9 @@ class Capabilities:
     - `manual_ack`: a received message can be acknowledged later than on arrival;
     - `reason_codes`: refusals come with a code instead of a hang-up;
     - `filters_per_subscribe`: topic filters in one SUBSCRIBE;
-    - `renews_in_place`: new credentials can be used by the same native object;
-    - `keeps_in_flight`: the native object sends again by itself what was not acknowledged.
+    - `renews_in_place`: new credentials can be used by the same native object, see `Link.renew`;
+    - `keeps_in_flight`: after a lost connection, the native object sends again by itself what was not acknowledged, in
+      order and before anything new, on the next connection of the same link. Nobody else must send it again.
     """
 
     manual_ack: bool
@@ -93,6 +99,17 @@ class LinkListener(Protocol):
         ...
 
 
+class Receiver(Protocol):
+    """Who takes what arrives: the inbox. Called on the native thread."""
+
+    def receive(self, message: Message, acknowledge: Callable[[], bool] | None) -> None:
+        """Take a message; `acknowledge`, if any, is to be called once, later, from any thread.
+
+        It says `False` once its connection is gone: the service sends the message again.
+        """
+        ...
+
+
 PublishDone = Callable[["Outgoing", "PublishOutcome"], None]
 
 
@@ -121,12 +138,15 @@ class Link(Protocol):
         """The awscrt object: `mqtt5.Client` or `mqtt.Connection`."""
         ...
 
-    def renew(self, builder: ConnectionBuilder) -> None:
-        """Use these credentials from the next `attempt()` on; only where `renews_in_place`."""
+    def renew(self, builder: ConnectionBuilder) -> bool:
+        """Use this builder's credentials from the next `attempt()` on.
+
+        `False`, and no effect, if this native object cannot carry them: then a new link is needed.
+        """
         ...
 
     def attempt(self) -> None:
-        """Make one attempt to connect. Only when idle."""
+        """Make one attempt to connect. Only when idle; again after every end."""
         ...
 
     def end(self) -> None:
@@ -140,7 +160,7 @@ class Link(Protocol):
     def publish(self, entry: Outgoing, done: PublishDone) -> PublishOutcome | None:
         """Send one message; `done` follows, unless an outcome is returned: then nothing was sent.
 
-        Calls must not overlap.
+        Calls must not overlap. Where `keeps_in_flight`, `done` may follow on a later connection of this link.
         """
         ...
 
@@ -216,3 +236,29 @@ def weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
             alive(data)
 
     return call
+
+
+class Answers:
+    """What the answers of the service go to: held here, for awscrt holds whatever it is given until the answer comes.
+
+    With a message under way, awscrt would otherwise hold its future, and by that a whole connection that everybody
+    else has let go of.
+    """
+
+    __slots__ = ("__weakref__", "_calls", "_numbers")
+
+    def __init__(self) -> None:
+        self._calls: dict[int, Callable[[Any], None]] = {}
+        self._numbers = count()
+
+    def to(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return a callback for one future of awscrt, which leads to `call` while this object lives."""
+        number = next(self._numbers)
+        self._calls[number] = call
+        return partial(_answer, weakref.ref(self), number)
+
+
+def _answer(reference: weakref.ref[Answers], number: int, future: Any) -> None:
+    answers = reference()
+    if answers is not None:
+        answers._calls.pop(number)(future)

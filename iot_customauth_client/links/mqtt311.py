@@ -1,15 +1,21 @@
 """The MQTT 3.1.1 link, over `awscrt.mqtt.Connection`.
 
 awscrt's 3.1.1 client makes one first attempt, cannot cancel it, throws the CONNACK code away, and after a lost
-connection reconnects by itself without a word. Here a lost connection is ended with `disconnect()` at once, and the
-next attempt begins when that is through (awscrt waits for its back-off timer, 1 s). Messages are acknowledged on
-arrival: this client has no other way.
+connection reconnects by itself without a word. Here a lost connection is ended with `disconnect()` inside the very
+callback that tells of the loss: there awscrt has not begun to wait for its next attempt, and is through at once (a
+moment later it would take a second). The next attempt is ours.
+
+One native object serves the link for life: awscrt reads user name and password anew at every `connect()`. With a kept
+session it keeps what was not acknowledged, and sends it again, first and in order, once it is connected again, whether
+the service still has the session or not. With a clean session it fails it. Messages are acknowledged on arrival: this
+client has no other way.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +24,14 @@ from awscrt import mqtt
 from ..messages import Message
 from .base import (
     Accepted,
+    Answers,
     Capabilities,
     FilterRequest,
     LinkEnd,
     LinkListener,
     PublishDone,
     PublishOutcome,
+    Receiver,
     native_name,
     nobody,
     publish_failure,
@@ -35,10 +43,16 @@ if TYPE_CHECKING:
     from ..inbox import Inbox
     from ..outgoing import Outgoing
     from ..runtime import Runtime
+    from .nodelay import Watch
 
-_CAPABILITIES = Capabilities(
-    manual_ack=False, reason_codes=False, filters_per_subscribe=1, renews_in_place=True, keeps_in_flight=True
+_KEPT_SESSION = Capabilities(
+    manual_ack=False,
+    reason_codes=False,
+    filters_per_subscribe=1,
+    renews_in_place=True,
+    keeps_in_flight=True,
 )
+_CLEAN_SESSION = replace(_KEPT_SESSION, keeps_in_flight=False)
 _REFUSED = 0x80
 _QOS = (mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE)
 
@@ -46,10 +60,16 @@ _QOS = (mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE)
 class Mqtt311Link:
     """See `base.Link`."""
 
-    def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime, inbox: Inbox) -> None:
+    def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime, inbox: Receiver) -> None:
         self._runtime = runtime
         self._inbox: Callable[[], Inbox | None] = weakref.ref(inbox)
         self._listener: Callable[[], LinkListener | None] = weakref.ref(listener)
+        self._inbox: Callable[[], Receiver | None] = weakref.ref(inbox)
+        self._answers = Answers()
+        self._capabilities = _KEPT_SESSION if builder.settings.session_expiry_seconds else _CLEAN_SESSION
+        proxy = builder.proxy()
+        self._peer_port = builder.settings.port if proxy is None else proxy.port
+        self._watch: Watch | None = None
         self._connected = False
         self._ending = False
         self._disconnecting: Any = None
@@ -79,19 +99,20 @@ class Mqtt311Link:
     @property
     def capabilities(self) -> Capabilities:
         """What this kind of link can do."""
-        return _CAPABILITIES
+        return self._capabilities
 
     @property
     def native(self) -> mqtt.Connection:
         """The awscrt connection."""
         return self._connection
 
-    def renew(self, builder: ConnectionBuilder) -> None:
+    def renew(self, builder: ConnectionBuilder) -> bool:
         """Use these credentials from the next attempt on."""
         self._connection.username = builder.carried.username
         self._connection.password = builder.carried.password
         if self._upgrade is not None:
-            self._upgrade._carried = builder._raw_next
+            self._upgrade.renew(builder.carried_next)
+        return True
 
     def attempt(self) -> None:
         """Make one attempt to connect, after a disconnect that is still going on."""
@@ -104,6 +125,7 @@ class Mqtt311Link:
 
     def _dial(self) -> None:
         self._disconnecting = None
+        self._watch = self._runtime.nodelay.watch(self._peer_port)
         self._connection.connect().add_done_callback(self._on_connect)
 
     def end(self) -> None:
@@ -114,7 +136,7 @@ class Mqtt311Link:
 
     def abandon(self) -> None:
         """Report nothing from now on; a late success is closed unseen."""
-        self._listener = nobody
+        self._listener = self._inbox = nobody
         self.end()
 
     # -- operations ---------------------------------------------------------------------------------------------------
@@ -125,7 +147,7 @@ class Mqtt311Link:
             future, _ = self._connection.publish(entry.topic, entry.payload, _QOS[entry.qos], entry.retain)
         except Exception as error:  # noqa: BLE001 - must not reach the pump: that would lose an acknowledgement
             return publish_failure(error)
-        future.add_done_callback(partial(_published, entry, done))
+        future.add_done_callback(self._answers.to(partial(_published, entry, done)))
         return None
 
     def subscribe(
@@ -138,7 +160,7 @@ class Mqtt311Link:
         except (RuntimeError, TypeError, ValueError) as error:
             done(None, error)
             return
-        future.add_done_callback(partial(_subscribed, done))
+        future.add_done_callback(self._answers.to(partial(_subscribed, done)))
 
     def unsubscribe(self, topic_filter: str, done: Callable[[], None]) -> None:
         """Send one UNSUBSCRIBE."""
@@ -147,11 +169,14 @@ class Mqtt311Link:
         except (RuntimeError, TypeError, ValueError):
             done()
             return
-        future.add_done_callback(lambda _: done())
+        future.add_done_callback(self._answers.to(lambda _: done()))
 
     # -- what awscrt tells (event-loop thread) ------------------------------------------------------------------------
 
     def _on_connect(self, future: Any) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.end()
         error = future.exception()
         listener = self._listener()
         if error is not None:
@@ -191,12 +216,9 @@ class Mqtt311Link:
             listener.link_ended(self, _end_of(future.exception(), was_connected=True, by_us=self._ending))
 
     def _on_message(self, topic: str, payload: bytes, duplicate: bool, qos: int, retain: bool) -> None:
-        listener = self._listener()
-        if listener is not None:
-            message = Message(topic, bytes(payload), qos=qos, retain=retain, duplicate=duplicate)
-            inbox = self._inbox()
-            if inbox is not None:
-                inbox.receive(message, None)
+        inbox = self._inbox()
+        if inbox is not None:
+            inbox.receive(Message(topic, bytes(payload), qos=qos, retain=retain, duplicate=duplicate), None)
 
 
 def _end_of(error: BaseException | None, *, was_connected: bool, by_us: bool) -> LinkEnd:
