@@ -162,16 +162,18 @@ class Attempting:
     def _carry(self, prepared: Prepared) -> Failure | None:
         """Have a link that carries these credentials; return why there is none."""
         link, self._next = self._link, None
-        if link is None or (self._changed(prepared) and not link.capabilities.renews_in_place):
-            made = self._make_link(prepared)
-            if not isinstance(made, _LINK_FAILURES):
-                self._take(made, prepared)
-                return None
+        if link is not None and (not self._changed(prepared) or self._renews(link, prepared)):
+            self._note(prepared)
+            return None
+        made = self._make_link(prepared)
+        if isinstance(made, _LINK_FAILURES):
             return made
-        if self._changed(prepared):
-            link.renew(prepared.builder)
-        self._note(prepared)
+        self._take(made, prepared)
         return None
+
+    @staticmethod
+    def _renews(link: Link, prepared: Prepared) -> bool:
+        return link.capabilities.renews_in_place and link.renew(prepared.builder)
 
     def _changed(self, prepared: Prepared) -> bool:
         return self._prepared is None or self._prepared.carried != prepared.carried

@@ -15,18 +15,19 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack
 
 from .clock import Clock
-from .credentials import Credentials
 from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
 from .futures import PublishFuture, ReplyFuture
 from .inbox import Registration
 from .messages import CloseReport, Message
-from .publishing import UNSET, Payload, check_qos, make_outgoing
+from .outbox_memory import MemoryOutbox
+from .publishing import UNSET, Payload, PublishArguments, check_qos, make_outgoing
 from .runtime import runtime
 from .service_handle import ServiceHandle
-from .session import Session
+from .session import OutboxChoice, Session
 from .settings import ConnectionSettings, SettingsDict
 from .shared_credentials import source_of
 from .state import State, StateChange
+from .stats import Stats
 from .subscription import Ack, Handler, OnHandlerError, Subscription, check_subscription
 from .topics import check_topic_filter
 from .workers import Serial, Workers
@@ -42,7 +43,7 @@ def connect(
     *,
     client_id: str | None = None,
     credentials: object,
-    outbox: MemoryOutbox | None = None,
+    outbox: OutboxChoice | None = None,
     on_state_change: Callable[[StateChange], None] | None = None,
     clock: Clock | None = None,
     timeout: float | None = 60,
@@ -83,7 +84,7 @@ class Connection:
         settings: ConnectionSettings,
         credentials: object,
         *,
-        outbox: MemoryOutbox | None = None,
+        outbox: OutboxChoice | None = None,
         on_state_change: Callable[[StateChange], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -257,7 +258,6 @@ class Connection:
             **arguments,
         )
         future.follow(session.outbox, entry)
-        self._runtime.check()
         session.outbox.accept(entry)
         if timeout is not None:
             future.expire_at(partial(session.call_in, timeout), timeout)

@@ -14,7 +14,7 @@ from .errors import PolicyDenied
 from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd
 from .one_at_a_time import OneAtATime
-from .outgoing import SETTLED, Outgoing
+from .outgoing import Outgoing
 from .quarantine import SUSPECT_SECONDS, Quarantine, Suspect
 from .timers import Timers
 
@@ -153,7 +153,7 @@ class HangUps:
             self._singly = None
             self._watched = self._outbox.waiting()[:MAX_IN_FLIGHT]
             self._outbox.attach(link, 1)
-        elif singly is None and all(each.state == SETTLED for each in self._watched):
+        elif singly is None and all(each.settled for each in self._watched):
             self._quarantine.cleared()
             self._outbox.pause()
             self._outbox.when_drained(self._timers.posting(HangUps._widen))

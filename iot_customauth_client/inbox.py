@@ -163,16 +163,6 @@ class Inbox:
 
     # -- who wants what -----------------------------------------------------------------------------------------------
 
-    @property
-    def unacknowledged(self) -> int:
-        """Messages received and not acknowledged yet."""
-        return 0
-
-    received = handler_errors = dropped = 0
-
-    def session_resumed(self) -> None:
-        """The first CONNACK of this process had a session."""
-
     def add(self, registration: Registration) -> Interest:
         """Add a subscriber, who gets first what a resumed session brought for it; return what its filter wants."""
         registration.counts = self.counts

@@ -10,9 +10,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .links.base import Capabilities, FilterRequest, Link, PublishDone, PublishOutcome
+
+if TYPE_CHECKING:
+    from .builder import ConnectionBuilder
 
 SubscribeDone = Callable[[Sequence[int] | None, BaseException | None], None]
 
@@ -46,9 +49,9 @@ class OneAtATime:
         """That of the link."""
         return self._link.native
 
-    def renew(self, builder: Any) -> None:
+    def renew(self, builder: ConnectionBuilder) -> bool:
         """Pass it on."""
-        self._link.renew(builder)
+        return self._link.renew(builder)
 
     def attempt(self) -> None:
         """Pass it on."""

@@ -104,6 +104,8 @@ class Outbox:
         self._ended: ErrorOf | None = None
         self._drained: list[Callable[[], None]] = []
         self._store_waiters = 0
+        self._barred: dict[str, CustomAuthError] = {}
+        self._recent: deque[tuple[str, float]] = deque(maxlen=64)
         self._accepted_messages = 0
         self._accepted_bytes = 0
         self._settled_messages = 0
@@ -128,6 +130,9 @@ class Outbox:
         QoS 0 is never kept for later: without a link its promise is rejected with `NotConnected`, unless the outbox is
         paused (then there will be one at once). Raises `OutboxFull`, and after the end what that gives for the message.
         """
+        if self._barred and (denied := self._barred.get(entry.topic)) is not None:
+            entry.promise.reject(denied.copy())
+            return
         size = len(entry.payload)
         victims: Sequence[Outgoing] = ()
         with self._accepting:
@@ -312,6 +317,24 @@ class Outbox:
         """Return what is in flight, in the order of submission."""
         return tuple(entry for entry in self._in_flight() if not entry.settled)
 
+    def recent_qos0(self) -> tuple[tuple[str, float], ...]:
+        """Return topics and times of the last messages sent with QoS 0, oldest first: nothing answers these."""
+        return tuple(self._recent.copy())
+
+    def waiting(self) -> tuple[Outgoing, ...]:
+        """Return what is next to be sent, in order."""
+        with self._accepting, self._pumping:
+            self._put_back()
+            return tuple(entry for entry in self._pending if not entry.settled)
+
+    def bar(self, topic: str, error: CustomAuthError) -> None:
+        """End every message to this topic with a copy of an error from now on, until `unbar`."""
+        self._barred = {**self._barred, topic: error}
+
+    def unbar(self, topic: str | None = None) -> None:
+        """Take messages to this topic again; `None`: to all."""
+        self._barred = {} if topic is None else {each: error for each, error in self._barred.items() if each != topic}
+
     def reject(self, entry: Outgoing, error: CustomAuthError) -> bool:
         """End one message with an error, wherever it is; `False` if it has ended already."""
         with self._accepting, self._pumping:
@@ -443,6 +466,8 @@ class Outbox:
                 entry.expiry_seconds = math.ceil(entry.expires_at - now)
             entry.state = SENT
             entry.sent_at = now
+            if not entry.qos:
+                self._recent.append((entry.topic, now))
             entry.attempts += 1
             entry.cross = cross
             entry.epoch = flight.epoch

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from .clock import SystemClock
 from .errors import ConfigurationError
-from .handler_watch import HandlerWatch
 from .limits import CONNECTS_PER_SECOND_PER_CLIENT_ID
 from .links.nodelay import NoDelay
 from .workers import Workers

@@ -59,11 +59,14 @@ from .errors import (
 )
 from .hang_ups import HangUps
 from .inbox import Inbox, Registration
-from .limits import MAX_IN_FLIGHT
-from .links.base import Accepted, Link, LinkEnd, PublishOutcome
-from .operation_failures import explain_publish
+from .journal import Journal
+from .links.base import Accepted, Link, LinkEnd
 from .outbox import Outbox
-from .outgoing import Outgoing
+from .outbox_values import OutboxLimits
+from .outcomes import Next, next_of
+from .preparing import Failure, Prepared, Preparing
+from .rate import rate_of
+from .renewal import Renewal
 from .requests import Requests
 from .runtime import Closable, Runtime
 from .service_handle import ServiceHandle
@@ -142,9 +145,50 @@ class Session:
         self._clock = clock
         self._runtime = runtime
         self._observer = observer
-        self._serial = Serial(runtime.workers)
+        self._outbox_choice = outbox
+        self._journal: Journal | None = None
+        serial = self._serial = Serial(runtime.workers)
         self.inbox = Inbox(clock, client_id=settings.client_id)
-        self.outbox = Outbox(monotonic=clock.monotonic, failure_of=self._publish_failure)
+        self.outbox = Outbox(
+            monotonic=clock.monotonic,
+            failure_of=partial(publish_failure, settings),
+            limits=outbox.limits,
+            workers=runtime.workers,
+            rate=rate_of(settings, runtime.clock),
+            call_at=clock.call_at,
+        )
+        self._subscribing = Subscribing(self.inbox, serial.post, settings.client_id)
+        self.requests = Requests(self, mqtt5=settings.protocol == "mqtt5")
+        self._hang_ups = HangUps(
+            self.outbox, self._subscribing, client_id=settings.client_id, clock=clock, runtime=runtime, serial=serial
+        )
+        asking = {"clock": clock, "runtime": runtime, "run_async": run_async, "post": serial.post}
+        self._attempting = Attempting(
+            settings,
+            Preparing(settings, source, **asking),  # type: ignore[arg-type]
+            inbox=self.inbox,
+            runtime=runtime,
+            serial=serial,
+            key=self.key,
+            listener=self,
+        )
+        self._renewal = Renewal(
+            settings,
+            Preparing(settings, source, **asking),  # type: ignore[arg-type]
+            self.outbox,
+            self.inbox,
+            key=self.key,
+            clock=clock,
+            runtime=runtime,
+            serial=serial,
+            begin=self._renewal_begins,
+            leave=self._attempting.leave,
+            rejected=self._finish,
+        )
+        self._timers: Timers[Session] = Timers(self, serial)
+        self._back_off = BackOff()
+        self._takeovers = Takeovers()
+        self._watch = SuspensionWatch()
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
         self._succeeded = False
@@ -156,8 +200,9 @@ class Session:
         self._kept = 0
         self._ending = False
         self._owner: Callable[[], Closable | None] = _no_owner
-        self._subscribing = Subscribing(self.inbox, self._serial.post, settings.client_id)
-        self.requests = Requests(self, mqtt5=settings.protocol == "mqtt5")
+        self._native: Any = None
+        self._services_lock = threading.Lock()
+        self._services: list[weakref.ref[ServiceHandle[Any]]] = []
 
     # -- what faces ask -----------------------------------------------------------------------------------------------
 
@@ -184,9 +229,7 @@ class Session:
     @property
     def lost(self) -> int:
         """How many accepted messages had not been acknowledged when the session ended, those that are kept included."""
-        return self._unacknowledged
-
-    _unacknowledged = 0
+        return self.outbox.failed
 
     @property
     def kept(self) -> int:
@@ -206,13 +249,7 @@ class Session:
         """Begin to connect. Raises `ConfigurationError` if the client id is open already in this process."""
         self._runtime.enter(self.key, owner)
         self._owner = weakref.ref(owner)
-        self.outbox.open(None)
-        self._serial.post(self._begin)
-
-    def publish(self, entry: Outgoing) -> None:
-        """Accept a message. Raises `OutboxFull`, `ConnectionClosed`."""
-        self._runtime.check()
-        self.outbox.accept(entry)
+        self._serial.post(self._open)
 
     def register(self, registration: Registration) -> None:
         """Add a subscriber; its sink is told what became of it. Raises `ConnectionClosed`."""
@@ -247,9 +284,9 @@ class Session:
             renewals=self._renewals,
             refusals=self._refusals,
             connected_for_seconds=0.0 if since is None else self._clock.monotonic() - since,
-            published=outbox.unacknowledged + outbox.acknowledged + outbox.failed,
+            published=outbox.accepted,
             acknowledged=outbox.acknowledged,
-            failed=outbox.failed,
+            failed=outbox.rejected,
             received=self.inbox.received,
             handler_errors=self.inbox.handler_errors,
             dropped=self.inbox.dropped,
@@ -311,25 +348,17 @@ class Session:
         self._change(State.CONNECTING)
         self._attempting.begin()
 
-    def _make_link(self) -> Link:
-        if self.settings.protocol == "mqtt5":
-            from .links.mqtt5 import Mqtt5Link
-
-            return Mqtt5Link(self._builder, self, self._runtime, self.inbox)
-        from .links.mqtt311 import Mqtt311Link
-
-        return Mqtt311Link(self._builder, self, self._runtime, self.inbox)
-
-    def _connected(self, link: Link, accepted: Accepted) -> None:
-        if link is not self._link or self._state is not State.CONNECTING:
-            return
-        self._cancel_timers()
-        self._hang_ups = 0
-        self._error = None
-        self._explainer.connected()
+    def attempt_succeeded(self, link: Link, prepared: Prepared, accepted: Accepted) -> None:
+        """CONNACK was good: see `attempting.AttemptListener`."""
+        renewed = self._state is State.RENEWING
+        self._connects += 1
+        self._renewals += renewed
+        self._times_closed, self._fresh_asked, self._error = 0, False, None
+        self._connected_at = self._clock.monotonic()
+        self._succeeded = True
         # Before anybody is told: who hears of it may publish with QoS 0 at once.
-        self._subscribing.attach(link, session_present=accepted.session_present)
-        self.outbox.attach(link, min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT))
+        self._hang_ups.attach(link, accepted)
+        self.outbox.resume()
         self._change(State.CONNECTED, session_present=accepted.session_present)
         self._renewal.connected(prepared)
         lasted_at = self._connected_at + self._back_off.lasts_after_seconds
@@ -354,7 +383,7 @@ class Session:
         )
         prepared = self._attempting.prepared
         if fresh_left and prepared is not None and isinstance(error, AuthenticationRefused | ClosedBeforeConnack):
-            # A hang-up may be a refusal, with MQTT 3.1.1 nobody can tell. Once in an outage: the source is not hammered.
+            # A hang-up may be a refusal, with MQTT 3.1.1 nobody can tell. Once in an outage: no hammering.
             self._fresh_asked = True
             self._source.refused(prepared.lease.credentials)
         if following is Next.STOP:
@@ -510,7 +539,6 @@ class Session:
         self._error = error
         self._connected_at = None
         # All of this before anybody is told: who hears of the end may connect again, and count what is left.
-        self._unacknowledged = self.outbox.unacknowledged
         self._kept = self.outbox.finish(partial(publish_over, self.closed_error))
         if self._journal is not None:
             self._journal.close(_JOURNAL_SECONDS)
@@ -519,56 +547,7 @@ class Session:
             self._runtime.leave(self.key, owner)
         ended = self.closed_error("the connection ended") if error is not None and self._succeeded else error
         self._subscribing.end(ended)
-        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempt))
-
-    # -- what links tell (native thread): see base.LinkListener -------------------------------------------------------
-
-    def link_connected(self, link: Link, accepted: Accepted) -> None:
-        """CONNACK was good."""
-        self._serial.post(partial(self._connected, link, accepted))
-
-    def link_ended(self, link: Link, end: LinkEnd) -> None:
-        """The attempt or the connection is over."""
-        self._serial.post(partial(self._link_is_over, link, end))
-
-    # -- errors of operations -----------------------------------------------------------------------------------------
-
-    def _publish_failure(self, entry: Outgoing, outcome: PublishOutcome) -> CustomAuthError | None:
-        if outcome.gone:
-            return NotConnected(f"the connection went away before the QoS 0 message to {entry.topic!r} was written")
-        if outcome.error is not None:
-            failure = OperationError(
-                f"awscrt could not send the message to {entry.topic!r}: {outcome.error}",
-                code="native_failure",
-                phase="connected",
-            )
-            failure.__cause__ = outcome.error
-            return failure
-        code = outcome.reason_code
-        if code is None or code < _FAILED:
-            return None
-        return explain_publish(code, entry.topic, retain=entry.retain, client_id=self.settings.client_id)
-
-    def _publish_over(self, entry: Outgoing) -> CustomAuthError:
-        if entry.sent_at is None:
-            return self.closed_error(f"the message to {entry.topic!r} was not sent, the connection is closed")
-        return self.closed_error(
-            f"the message to {entry.topic!r} was sent and not acknowledged (it may have arrived); the connection ended"
-        )
-
-    def _context(self) -> Context:
-        elapsed = self._runtime.clock.monotonic() - self._started_at
-        return Context(self.settings, elapsed, self._unanswered())
-
-    def _unanswered(self) -> tuple[str, ...]:
-        """What the service was asked and has not answered: where a hang-up is a denial, it is one of these."""
-        if self._state is not State.CONNECTED:
-            return ()
-        filters = self._subscribing.unanswered()
-        causes = [f"the policy does not allow iot:Subscribe on topicfilter/{each}" for each in filters]
-        topics = dict.fromkeys(entry.topic for entry in self.outbox.suspects())
-        causes += [f"the policy does not allow iot:Publish on topic/{topic}" for topic in topics]
-        return tuple(causes[:_NAMED_CAUSES])
+        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempts))
 
     # -- small things -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
-from client_support import BOTH, GOOD, PAYLOAD_MARKER, WAIT, Dial, check_error, connects, failure, seen
+from client_support import BOTH, GOOD, PAYLOAD_MARKER, WAIT, Dial, connects, failure, seen
 from stub_servers import MqttStub, usual_answer
 
 from iot_customauth_client import (

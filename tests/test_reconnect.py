@@ -339,6 +339,6 @@ def test_a_remembered_pause_that_is_too_long_for_connect_tells_what_it_is_for(
     notebook = Notebook()
     kept = {"failures": 0, "refusals": 2, "until": time.time() + 900, "pause": 900.0, "refused": True}
     notebook.kept["back_off"] = json.dumps(kept | {"code": "authentication_refused", "message": "it said no"})
-    with pytest.raises(ConnectTimeout, match="an earlier process could not connect.*it said no"):
+    with pytest.raises(ConnectTimeout, match=r"an earlier process could not connect.*it said no"):
         connect(service.settings(client_id), credentials=GOOD, timeout=0.1, outbox=notebook)  # type: ignore[arg-type]
     assert connects(service, client_id) == 0

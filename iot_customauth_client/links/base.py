@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
     from ..errors import CustomAuthError
+    from ..messages import Message
     from ..outgoing import Outgoing
     from ..upgrade import Upgrade
 

@@ -38,7 +38,6 @@ from .base import (
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
-    from ..inbox import Inbox
     from ..outgoing import Outgoing
     from ..runtime import Runtime
     from .nodelay import Watch
@@ -60,7 +59,6 @@ class Mqtt5Link:
 
     def __init__(self, builder: ConnectionBuilder, listener: LinkListener, runtime: Runtime, inbox: Receiver) -> None:
         self._runtime = runtime
-        self._inbox: Callable[[], Inbox | None] = weakref.ref(inbox)
         self._listener: Callable[[], LinkListener | None] = weakref.ref(listener)
         self._inbox: Callable[[], Receiver | None] = weakref.ref(inbox)
         self._answers = Answers()
