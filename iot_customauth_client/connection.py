@@ -19,11 +19,12 @@ from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
 from .futures import PublishFuture, ReplyFuture
 from .inbox import Registration
 from .messages import CloseReport, Message
+from .outbox_choice import OutboxChoice
 from .outbox_memory import MemoryOutbox
 from .publishing import UNSET, Payload, PublishArguments, check_qos, make_outgoing
 from .runtime import runtime
 from .service_handle import ServiceHandle
-from .session import OutboxChoice, Session
+from .session import Session
 from .settings import ConnectionSettings, SettingsDict
 from .shared_credentials import source_of
 from .state import State, StateChange

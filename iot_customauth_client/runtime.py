@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from .clock import SystemClock
 from .errors import ConfigurationError
+from .handler_watch import HandlerWatch
 from .limits import CONNECTS_PER_SECOND_PER_CLIENT_ID
 from .links.nodelay import NoDelay
 from .workers import Workers
@@ -51,6 +52,7 @@ class Runtime:
     def __init__(self) -> None:
         self.clock = SystemClock()
         self.workers = Workers()
+        self.handlers = HandlerWatch(self.clock)
         self.nodelay = NoDelay(self.workers)
         self._lock = threading.Lock()
         self._bootstrap: io.ClientBootstrap | None = None

@@ -37,12 +37,11 @@ The session knows neither futures nor event loops: what ends is told to a `Promi
 from __future__ import annotations
 
 import logging
-import threading
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from .attempting import Attempting, Phase
 from .back_off import BackOff, Takeovers
@@ -61,8 +60,9 @@ from .hang_ups import HangUps
 from .inbox import Inbox, Registration
 from .journal import Journal
 from .links.base import Accepted, Link, LinkEnd
+from .native_object import NativeObject
 from .outbox import Outbox
-from .outbox_values import OutboxLimits
+from .outbox_choice import OutboxChoice
 from .outcomes import Next, next_of
 from .preparing import Failure, Prepared, Preparing
 from .rate import rate_of
@@ -94,19 +94,6 @@ _FOLLOWS: Final[dict[State, frozenset[State]]] = {
     State.CLOSED: frozenset(),
 }
 """Which states may follow, besides `CLOSED`, and besides `CONNECTING` and `WAITING` at the start."""
-
-
-class OutboxChoice(Protocol):
-    """What users pass as `outbox=`: limits, and where messages are kept beyond the process."""
-
-    @property
-    def limits(self) -> OutboxLimits:
-        """What one connection's outbox takes."""
-        ...
-
-    def open(self, client_id: str, *, clock: Clock) -> Journal | None:
-        """Return the journal of a client id, or `None` if nothing is kept. May block."""
-        ...
 
 
 Observer = Callable[[StateChange], None]
@@ -200,9 +187,7 @@ class Session:
         self._kept = 0
         self._ending = False
         self._owner: Callable[[], Closable | None] = _no_owner
-        self._native: Any = None
-        self._services_lock = threading.Lock()
-        self._services: list[weakref.ref[ServiceHandle[Any]]] = []
+        self._native = NativeObject()
 
     # -- what faces ask -----------------------------------------------------------------------------------------------
 
@@ -224,7 +209,7 @@ class Session:
     @property
     def native(self) -> Any:
         """The awscrt object of the link, or `None` before the first attempt."""
-        return self._native
+        return self._native.current
 
     @property
     def lost(self) -> int:
@@ -267,11 +252,7 @@ class Session:
     def service(self, factory: Callable[[Any], ServiceT]) -> ServiceHandle[ServiceT]:
         """Return a handle on what `factory` makes of the native object, now and whenever that is replaced."""
         self._runtime.check()
-        with self._services_lock:
-            handle = ServiceHandle(factory, self._native)
-            self._services = [each for each in self._services if each() is not None]
-            self._services.append(weakref.ref(handle))
-        return handle
+        return self._native.service(factory)
 
     def stats(self) -> Stats:
         """Return the connection's numbers of this moment."""
@@ -427,11 +408,7 @@ class Session:
     def native_replaced(self, native: Any) -> None:
         """There is another native object: see `attempting.AttemptListener`."""
         self.outbox.detach()  # what the old one would have sent again, it will not
-        with self._services_lock:
-            self._native = native
-            handles = [handle for each in self._services if (handle := each()) is not None]
-        for handle in handles:
-            handle.rebuild(native)
+        self._native.replace(native)
 
     def _back_off_and_wait(self, error: Failure, *, at_least: float = 0.0) -> None:
         pause = self._back_off.failed(at_least=at_least)
