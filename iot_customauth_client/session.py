@@ -44,12 +44,10 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from .attempting import Attempting, Phase
-from .back_off import BackOff, Takeovers
 from .clock import Clock, Timer
 from .diagnosis import explain_end
 from .errors import (
     AuthenticationRefused,
-    ClientIdTakenOver,
     ClosedBeforeConnack,
     ConfigurationError,
     ConnectionClosed,
@@ -64,13 +62,14 @@ from .native_object import NativeObject
 from .outbox import Outbox
 from .outbox_choice import OutboxChoice
 from .outcomes import Next, next_of
+from .pauses import Pauses
 from .preparing import Failure, Prepared, Preparing
 from .rate import rate_of
 from .renewal import Renewal
 from .requests import Requests
 from .runtime import Closable, Runtime
 from .service_handle import ServiceHandle
-from .session_errors import closed_error, gave_up, pause_of_earlier_process, publish_failure, publish_over, taken_over
+from .session_errors import closed_error, gave_up, publish_failure, publish_over
 from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
 from .shared_credentials import RunAsync, Source
@@ -81,7 +80,6 @@ from .suspension import CHECK_SECONDS, SuspensionWatch
 from .timers import Timers
 from .workers import Serial
 
-_BACK_OFF: Final = "back_off"
 _JOURNAL_SECONDS: Final = 2.0
 _SILENT_KEEP_ALIVES: Final = 1.5
 
@@ -173,8 +171,7 @@ class Session:
             rejected=self._finish,
         )
         self._timers: Timers[Session] = Timers(self, serial)
-        self._back_off = BackOff()
-        self._takeovers = Takeovers()
+        self._pauses = Pauses(clock, settings.client_id)
         self._watch = SuspensionWatch()
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
@@ -313,12 +310,11 @@ class Session:
             return
         self._source.on_renew(self._credentials_changed)
         self._watch_for_sleep()
-        kept = None if self._journal is None else self._journal.recall(_BACK_OFF)
-        recalled = self._back_off.recalled(kept, self._clock.now().timestamp())
-        if recalled is None:
+        left = self._pauses.open(self._journal)
+        if left is None:
             self._begin()
         else:
-            self._wait(State.WAITING, recalled.seconds, pause_of_earlier_process(recalled, self._client_id))
+            self._wait(State.WAITING, *left)
 
     def _begin(self) -> None:
         if self._state in (State.CONNECTED, State.RENEWING, State.CLOSED) or self._attempting.phase is not Phase.IDLE:
@@ -342,7 +338,7 @@ class Session:
         self.outbox.resume()
         self._change(State.CONNECTED, session_present=accepted.session_present)
         self._renewal.connected(prepared)
-        lasted_at = self._connected_at + self._back_off.lasts_after_seconds
+        lasted_at = self._connected_at + self._pauses.lasts_after_seconds
         self._timers.at(self._clock, lasted_at, Session._lasted, "lasted")
 
     def attempt_failed(self, error: Failure) -> None:
@@ -369,17 +365,14 @@ class Session:
             self._source.refused(prepared.lease.credentials)
         if following is Next.STOP:
             if isinstance(error, AuthenticationRefused | ClosedBeforeConnack):
-                self._remember(self._back_off.refused(), error, refused=True)
+                self._pauses.refused(error)
             self._finish(error)
         elif following is Next.FRESH:
             self._wait(State.WAITING, 0.0, error)
         elif following is Next.REFUSED:
-            pause = self._back_off.refused()
-            self._remember(pause, error, refused=True)
-            self._wait(State.REFUSED, pause, error)
+            self._wait(State.REFUSED, self._pauses.refused(error), error)
         else:
-            asked_for = error.retry_after_seconds if isinstance(error, CredentialsUnavailable) else None
-            self._back_off_and_wait(error, at_least=asked_for or 0.0)
+            self._wait(State.WAITING, *self._pauses.failed(error))
 
     def connection_ended(self, end: LinkEnd) -> None:
         """The connection is over: see `attempting.AttemptListener`."""
@@ -399,21 +392,12 @@ class Session:
         self._hang_ups.detach(keep_in_flight=link is not None and link.capabilities.keeps_in_flight)
         self._hang_ups.convict()
         self.outbox.resume()
-        if isinstance(error, ClientIdTakenOver) and self._takeovers.noticed(self._clock.monotonic()) > 1:
-            error = taken_over(error, self._client_id)
-            self._back_off_and_wait(error, at_least=self._takeovers.pause_seconds())
-            return
-        self._back_off_and_wait(error)
+        self._wait(State.WAITING, *self._pauses.failed(error))
 
     def native_replaced(self, native: Any) -> None:
         """There is another native object: see `attempting.AttemptListener`."""
         self.outbox.detach()  # what the old one would have sent again, it will not
         self._native.replace(native)
-
-    def _back_off_and_wait(self, error: Failure, *, at_least: float = 0.0) -> None:
-        pause = self._back_off.failed(at_least=at_least)
-        self._remember(pause, error, refused=False)
-        self._wait(State.WAITING, pause, error)
 
     def _wait(self, state: State, pause: float, error: CustomAuthError) -> None:
         self._error = error
@@ -426,15 +410,7 @@ class Session:
             self._begin()
 
     def _lasted(self) -> None:
-        self._back_off.lasted()
-        if self._journal is not None:
-            self._journal.remember(_BACK_OFF, None)
-
-    def _remember(self, pause: float, error: Failure, *, refused: bool) -> None:
-        if self._journal is not None:
-            wall = self._clock.now().timestamp()
-            text = self._back_off.remembered(wall, pause, refused=refused, code=error.code, message=error.message)
-            self._journal.remember(_BACK_OFF, text)
+        self._pauses.lasted()
 
     def _give_up(self, timeout: float) -> None:
         if self._succeeded or self._state is State.CLOSED:

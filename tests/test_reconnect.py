@@ -136,7 +136,7 @@ def test_a_connection_that_is_kicked_after_connack_is_not_a_success(
 ) -> None:
     clock, states = ManualClock(), States()
     connection = dial(protocol, clock=clock, on_state_change=states)
-    back_off = connection._session._back_off
+    back_off = connection._session._pauses._back_off
     last = None
     for kicks in range(1, 4):
         connected = states.wait_for(State.CONNECTED, after=last)
