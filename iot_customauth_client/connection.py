@@ -259,6 +259,7 @@ class Connection:
             **arguments,
         )
         future.follow(session.outbox, entry)
+        self._runtime.check()
         session.outbox.accept(entry)
         if timeout is not None:
             future.expire_at(partial(session.call_in, timeout), timeout)
