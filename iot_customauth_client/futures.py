@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 _PENDING: Final = "PENDING"
 _FINISHED: Final = "FINISHED"
 _BUSY_MESSAGES: Final = 32
-_NAP_SECONDS: Final = 0.0005
-_NAPS: Final = 4
+_NAP_SECONDS: Final = 0.001
+_NAPS: Final = 2
 
 _making = threading.RLock()
 """Guards the choice between the two ways, of all futures; held for a moment, and never while another lock is taken."""

@@ -501,6 +501,8 @@ class Outbox:
                 mine = self._mark_settled(entry)
             elif outcome.gone and entry.qos and not self._note_gone(flight, entry):
                 return
+        if outcome.reason_code == _QUOTA_EXCEEDED and self._put_off(flight, entry):
+            return  # before the pump: nothing is to go out now
         if (self._pending or self._returned) and flight.sent - flight.done <= flight.window >> 1:
             self._pump(cross=False)
         if not plain:
@@ -508,8 +510,6 @@ class Outbox:
                 return
             if outcome.error is not None and flight is not self._flight and entry.qos:
                 return  # too late to mean anything: it was taken back when the connection went
-            if outcome.reason_code == _QUOTA_EXCEEDED and self._put_off(flight, entry):
-                return
             flight.live.pop(entry, None)
             with self._settling:
                 mine = self._mark_settled(entry)
