@@ -165,9 +165,8 @@ def measure(protocol: str, port: int, ca_file: Path, rounds: int, count: int) ->
 
 
 def main() -> None:
-    rounds, count = (int(each) for each in (sys.argv[1:] + ["5", "5000"][len(sys.argv) - 1 :])[:2])
-        (int(each) for each in (*sys.argv[1:3], "5", "5000")[:2]) if len(sys.argv) != 2 else (int(sys.argv[1]), 5_000)
-    )
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 5_000
     with tempfile.TemporaryDirectory() as folder:
         broker, port = start_mosquitto(Path(folder))
         try:

@@ -551,7 +551,7 @@ def test_nothing_is_held_after_its_end() -> None:
         entry = entry_of(str(number))
         held.append(weakref.ref(entry.promise))
         outbox.accept(entry)
-    del entry
+        del entry
     link.answer_all()
     link.sent.clear()
     gc.collect()

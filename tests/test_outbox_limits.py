@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ def closed(entry: Outgoing) -> ConnectionClosed:
     return ConnectionClosed(f"over: {entry.topic}")
 
 
-def timed(clock: ManualClock, **limits: object) -> Outbox:
+def timed(clock: ManualClock, **limits: Any) -> Outbox:
     return make_outbox(monotonic=clock.monotonic, call_at=clock.call_at, **limits)
 
 
