@@ -107,7 +107,7 @@ class Outbox:
         self._drained: list[Callable[[], None]] = []
         self._barred: dict[str, CustomAuthError] = {}
         self._recent_qos0: deque[tuple[str, float]] = deque(maxlen=_RECENT)
-        self._store_waiters = 0
+        self._waiters = 0
         self._accepted_messages = 0
         self._accepted_bytes = 0
         self._settled_messages = 0
@@ -202,17 +202,19 @@ class Outbox:
 
     def wait_empty(self, timeout: float | None) -> bool:
         """Wait until all that was accepted is settled; `False` if `timeout` seconds were not enough."""
-        with self._settled:
-            return self._settled.wait_for(lambda: self.unacknowledged == 0, timeout)
+        return self._wait_for(lambda: self.unacknowledged == 0, timeout)
 
     def wait_stored(self, entry: Outgoing, timeout: float | None) -> bool:
         """Wait until a message is stored, or has ended; `False` if `timeout` seconds were not enough."""
+        return self._wait_for(lambda: entry.stored or entry.settled, timeout)
+
+    def _wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         with self._settled:
-            self._store_waiters += 1
+            self._waiters += 1
             try:
-                return self._settled.wait_for(lambda: entry.stored or entry.settled, timeout)
+                return self._settled.wait_for(condition, timeout)
             finally:
-                self._store_waiters -= 1
+                self._waiters -= 1
 
     def stats(self) -> OutboxStats:
         """Count what is in the outbox now."""
@@ -409,7 +411,7 @@ class Outbox:
                     if not entry.settled:
                         entry.stored = True
                         self._stored_messages += 1
-                if self._store_waiters:
+                if self._waiters:
                     self._settled.notify_all()
             unwanted = self._admit(self._intake.ready())
         self._reject(unwanted, _not_connected)
@@ -727,7 +729,7 @@ class Outbox:
         self._settled_messages += 1
         self._settled_bytes += len(entry.payload)
         self._stored_messages -= entry.stored
-        if self._store_waiters or self._settled_messages == self._accepted_messages:
+        if self._waiters:
             self._settled.notify_all()
         return True
 
