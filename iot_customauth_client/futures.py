@@ -63,17 +63,22 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
         self._outbox: Outbox | None = None
         self._entry: Outgoing | None = None
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override] # the base class never assigns it again
-        made = self._made
-        if made is None:
-            with _making:
-                made = self._made
-                if made is None:
-                    self._waiters: list[Any] = []
-                    self._done_callbacks: list[Callable[[Any], object]] = []
-                    made = self._made = threading.Condition()
-        return made
+    def _make_condition(self) -> threading.Condition:
+        with _making:
+            if self._made is None:
+                self._waiters: list[Any] = []
+                self._done_callbacks: list[Callable[[Any], object]] = []
+                self._condition = threading.Condition()
+                self._made = self._condition
+            return self._made
+
+    if not TYPE_CHECKING:  # to a type checker it is the attribute of the base class that it looks like
+
+        def __getattr__(self, name: str) -> Any:
+            """Make the condition when somebody looks for it; called for what is not there only."""
+            if name == "_condition":
+                return self._make_condition()
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def cancel(self) -> bool:
         """Withdraw the message if it was not sent yet; `False`, and no effect, once it was."""
