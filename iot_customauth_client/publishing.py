@@ -77,7 +77,7 @@ def make_outgoing(
         _good_topics[topic] = None
     if arguments:
         return _with_arguments(topic, payload, promise, accepted_at, mqtt5, arguments)
-    data = payload if payload.__class__ is bytes else _payload(payload, UNSET)
+    data = payload if type(payload) is bytes else _payload(payload, UNSET)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(topic, data)
     return Outgoing(topic, data, promise=promise, accepted_at=accepted_at)

@@ -51,6 +51,7 @@ _IN_CONNECT = Capabilities(
 )
 _IN_UPGRADE = replace(_IN_CONNECT, renews_in_place=True)
 """With credentials in headers or query, each attempt asks anew; only a change in CONNECT needs a new client."""
+_TAKEN = PublishOutcome(reason_code=0)
 _QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
 
 
@@ -268,13 +269,13 @@ def _packet_of(entry: Outgoing) -> mqtt5.PublishPacket:
 
 
 def _published(entry: Outgoing, done: PublishDone, future: Any) -> None:
-    error = future.exception()
-    if error is not None:
+    try:
+        puback = future.result().puback  # for QoS 0 awscrt makes one up, with nothing in it
+    except Exception as error:  # noqa: BLE001 - whatever awscrt says
         done(entry, publish_failure(error))
         return
-    puback = future.result().puback  # for QoS 0 awscrt makes one up, with nothing in it
     code = None if puback is None else puback.reason_code
-    done(entry, PublishOutcome(reason_code=None if code is None else int(code)))
+    done(entry, _TAKEN if code == 0 else PublishOutcome(reason_code=None if code is None else int(code)))
 
 
 def _subscribed(done: Callable[[Sequence[int] | None, BaseException | None], None], future: Any) -> None:
