@@ -264,7 +264,11 @@ def paho_client(bench: Bench, *, no_delay: bool = False) -> Any:
 
 async def aiomqtt_client(bench: Bench) -> Any:
     """A connected aiomqtt client of this loop, with a window of 500."""
+    import logging
+
     import aiomqtt
+
+    logging.getLogger("mqtt").setLevel(logging.ERROR)  # it warns of every one of 500 messages under way
 
     client = aiomqtt.Client(
         "localhost",
