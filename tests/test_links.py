@@ -5,61 +5,25 @@ from __future__ import annotations
 import gc
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from client_support import BOTH, GOOD, WAIT, WRONG, Farewell, allowing, connects, seen
+from link_support import Listener, make_link
 from stub_servers import MqttStub, Stub, usual_answer
 
-from iot_customauth_client import ConnectionBuilder, ConnectionSettings, Credentials, Message, PublishResult
+from iot_customauth_client import ConnectionBuilder, ConnectionSettings, Credentials, PublishResult
 from iot_customauth_client.errors import CustomAuthError
-from iot_customauth_client.links.base import Accepted, FilterRequest, Link, LinkEnd, PublishOutcome
-from iot_customauth_client.links.mqtt5 import Mqtt5Link
-from iot_customauth_client.links.mqtt311 import Mqtt311Link
+from iot_customauth_client.links.base import FilterRequest, Link, PublishOutcome
 from iot_customauth_client.local import LocalEndpoint, events
 from iot_customauth_client.local.codec import ConnAck, Connect, Disconnect, Packet, Publish
 from iot_customauth_client.outgoing import Outgoing
-from iot_customauth_client.runtime import runtime
 
 pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
-
-class Listener:
-    """Collects what a link tells, and what it receives, in order."""
-
-    def __init__(self) -> None:
-        self.told: queue.Queue[Accepted | LinkEnd] = queue.Queue()
-        self.received: queue.Queue[tuple[Message, Callable[[], bool] | None]] = queue.Queue()
-
-    def link_connected(self, link: Link, accepted: Accepted) -> None:
-        self.told.put(accepted)
-
-    def link_ended(self, link: Link, end: LinkEnd) -> None:
-        self.told.put(end)
-
-    def receive(self, message: Message, acknowledge: Callable[[], bool] | None) -> None:
-        self.received.put((message, acknowledge))
-
-    def connected(self) -> Accepted:
-        told = self.told.get(timeout=WAIT)
-        assert isinstance(told, Accepted), told
-        return told
-
-    def ended(self) -> LinkEnd:
-        told = self.told.get(timeout=WAIT)
-        assert isinstance(told, LinkEnd), told
-        return told
-
-
-def make_link(
-    settings: ConnectionSettings, listener: Listener, credentials: Credentials = GOOD
-) -> Mqtt5Link | Mqtt311Link:
-    kind = Mqtt5Link if settings.protocol == "mqtt5" else Mqtt311Link
-    return kind(ConnectionBuilder(settings, credentials), listener, runtime(), listener)
 
 
 def settings_of(service: LocalEndpoint, client_id: str, protocol: str) -> ConnectionSettings:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import trustme
 from client_support import BOTH, WAIT
+from link_support import Listener, make_link
 from stub_servers import MqttStub, Stub
-from test_links import Listener, make_link
 
 from iot_customauth_client import ConnectionSettings
 from iot_customauth_client.links.nodelay import NoDelay

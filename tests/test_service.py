@@ -13,7 +13,7 @@ import pytest
 from awscrt.mqtt_request_response import ClientOptions
 from awsiot.iotshadow import GetShadowRequest, IotShadowClientV2, ShadowState, UpdateShadowRequest
 from client_support import BOTH, GOOD, WAIT, allowing, failure
-from test_links import Listener, make_link
+from link_support import Listener, make_link
 
 from iot_customauth_client import Connection, Message, connect
 from iot_customauth_client.errors import NotConnected, OperationError

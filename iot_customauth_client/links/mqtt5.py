@@ -76,14 +76,15 @@ class Mqtt5Link:
         self._end: LinkEnd | None = None
         self._capabilities = _IN_CONNECT if builder.settings.credentials_in == "connect" else _IN_UPGRADE
         self._upgrade = builder.upgrade()
+        me = weakref.ref(self)
         self._client = builder.mqtt5(
             upgrade=self._upgrade,
-            on_lifecycle_event_attempting_connect_fn=weakly(self._on_attempting),
-            on_lifecycle_event_connection_success_fn=weakly(self._on_success),
-            on_lifecycle_event_connection_failure_fn=weakly(self._on_failure),
-            on_lifecycle_event_disconnection_fn=weakly(self._on_disconnection),
-            on_lifecycle_event_stopped_fn=weakly(self._on_stopped),
-            on_publish_callback_fn=weakly(self._on_publish),
+            on_lifecycle_event_attempting_connect_fn=weakly(me, Mqtt5Link._on_attempting),
+            on_lifecycle_event_connection_success_fn=weakly(me, Mqtt5Link._on_success),
+            on_lifecycle_event_connection_failure_fn=weakly(me, Mqtt5Link._on_failure),
+            on_lifecycle_event_disconnection_fn=weakly(me, Mqtt5Link._on_disconnection),
+            on_lifecycle_event_stopped_fn=weakly(me, Mqtt5Link._on_stopped),
+            on_publish_callback_fn=weakly(me, Mqtt5Link._on_publish),
         )
 
     @property
