@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,10 @@ class SubscribeLink(FakeLink):
         super().__init__()
         self.asked: list[tuple[list[FilterRequest], Done]] = []
         self.unsubscribed: list[tuple[str, Callable[[], None]]] = []
+
+    @property
+    def capabilities(self) -> Any:
+        return SimpleNamespace(filters_per_subscribe=8)
 
     def subscribe(self, requests: Sequence[FilterRequest], done: Done) -> None:
         self.asked.append((list(requests), done))
