@@ -20,7 +20,10 @@ INSERT: Final = """INSERT INTO message
     (number, run, accepted, qos, retain, expiry, topic, payload, properties, checksum)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
-_SELECT: Final = """SELECT message.number, accepted, wall_offset, qos, retain, expiry, topic, payload, properties, checksum
+_NONE_GIVEN: Final = (None, None, None)
+
+_SELECT: Final = """SELECT
+    message.number, accepted, wall_offset, qos, retain, expiry, topic, payload, properties, checksum
     FROM message LEFT JOIN run ON run.number = message.run
     WHERE message.number BETWEEN ? AND ? ORDER BY message.number"""
 
@@ -42,9 +45,8 @@ SILENT: Final = _Silent()
 
 def row_of(entry: Outgoing, number: int, run: int) -> Row:
     """Return what is stored. Raises `TypeError` or `ValueError` for what MQTT could not carry either."""
-    properties = None
-    if entry.content_type or entry.response_topic or entry.correlation_data or entry.user_properties:
-        properties = _pack(entry)
+    given = (entry.content_type, entry.response_topic, entry.correlation_data)
+    properties = _pack(entry) if given != _NONE_GIVEN or entry.user_properties else None
     return (
         number,
         run,
