@@ -129,6 +129,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         db.execute("PRAGMA temp_store = MEMORY")
+        db.execute("PRAGMA secure_delete = OFF")  # wiping what is deleted is much to write, for a private file
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _damaged(path, " ".join(verdict.split()))
@@ -184,12 +185,14 @@ def damaged_message(path: Path) -> ConfigurationError:
 
 def translate(error: sqlite3.Error, path: Path) -> ConfigurationError:
     """Say what an error of SQLite means for somebody who wants to open the file."""
-    code = _primary(error)
+    code, name = _primary(error), getattr(error, "sqlite_errorname", None) or ""
+    if isinstance(error, sqlite3.OperationalError) and not name:  # of Python's module: a text that is not UTF-8
+        return damaged_message(path)
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return _damaged(path, "it is not a database" if code == sqlite3.SQLITE_NOTADB else str(error))
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return in_use(path, None)
-    if code in (sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS) or "LOCK" in (error.sqlite_errorname or ""):
+    if code in (sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS) or "LOCK" in name:
         return lock_failed(path, str(error))
     if disk_is_full(error):
         return _no_room(path)

@@ -28,6 +28,7 @@ _log = logging.getLogger("iot_customauth_client.outbox")
 T = TypeVar("T")
 
 _MANY_SETTLED: Final = 2_000
+_ENDING_SECONDS: Final = 5.0
 _CLOCK_MOVED_SECONDS: Final = 1.0
 _MEMO: Final = "INSERT OR REPLACE INTO memo (client, name, value) VALUES (?, ?, ?)"
 _FORGET: Final = "DELETE FROM memo WHERE client = ? AND name = ?"
@@ -69,13 +70,17 @@ class SqliteJournal:
     def load(self) -> Sequence[Outgoing]:
         """Return what earlier processes left, in order. Raises `ConfigurationError` if one of them is damaged."""
         entries: list[Outgoing] = []
-        with self._store.reading() as db:
-            for number, entry in stored_messages(db, self._client, self._clock):
-                if entry is None:
-                    raise damaged_message(self._store.file.path)
-                self._numbers[entry] = number
-                self._next = number + 1
-                entries.append(entry)
+        try:
+            with self._store.reading() as db:
+                for number, entry in stored_messages(db, self._client, self._clock):
+                    if entry is None:
+                        raise damaged_message(self._store.file.path)
+                    self._numbers[entry] = number
+                    self._next = number + 1
+                    entries.append(entry)
+        except ConfigurationError:
+            self._end(_ENDING_SECONDS)
+            raise
         return entries
 
     def start(self, stored: Stored, not_stored: NotStored) -> None:
@@ -129,9 +134,12 @@ class SqliteJournal:
         if self._store.forked:
             return
         self.flush(left())
+        self._end(left())
+
+    def _end(self, timeout: float) -> None:
         self._closed = True
         self._leave()
-        self._store.wait_closed(left())
+        self._store.wait_closed(timeout)
 
     def _hurry(self) -> None:
         if self._store.forked:

@@ -44,6 +44,9 @@ _log = logging.getLogger("iot_customauth_client.outbox")
 
 _GROUP_MESSAGES: Final = 1_000
 _GROUP_BYTES: Final = 384 * 1024
+_PAGE_BYTES: Final = 4096
+_ROW_BYTES: Final = 1024
+_PIECE_MESSAGES: Final = 64
 _REST_SECONDS: Final = 0.5
 _IDLE_RESTS: Final = 6
 _DELETE: Final = "DELETE FROM message WHERE number BETWEEN ? AND ?"
@@ -226,13 +229,37 @@ class Store:
         reserve = self.file.reserve
         reserve.let_go()
         self._fold_log()
-        error = self._transact(groups, rows=False)
+        error = self._delete_in_pieces(groups) or self._transact(groups, rows=False)
         self._fold_log()
         if not any(group.rows for group in groups):
+            return error
+        if error is None and self._fits_in_free_pages(groups):
+            error = self._transact(groups, rows=True)
+            self._fold_log()
             return error
         if not reserve.take() or self.file.log_is_long():
             return error or _NoReserve()
         return self._transact(groups, rows=True)
+
+    def _fits_in_free_pages(self, groups: list[Group]) -> bool:
+        """Whether new messages do not make the file larger: then only the log takes room, and not for long."""
+        needed = sum(group.payload_bytes + _ROW_BYTES * len(group.rows) for group in groups)
+        (free,) = self.file.db.execute("PRAGMA freelist_count").fetchone()
+        return needed < free * _PAGE_BYTES / 2
+
+    def _delete_in_pieces(self, groups: list[Group]) -> sqlite3.Error | None:
+        """Delete with so little log at a time that the room of the reserve is enough."""
+        for group in groups:
+            while group.ranges:
+                first, last = group.ranges[0]
+                end = min(last, first + _PIECE_MESSAGES - 1)
+                try:
+                    self.file.db.execute(_DELETE, (first, end))
+                except sqlite3.Error as error:
+                    return error
+                group.ranges[:1] = [] if end == last else [(end + 1, last)]
+                self._fold_log()
+        return None
 
     def _transact(self, groups: list[Group], *, rows: bool) -> sqlite3.Error | None:
         """Write in one transaction what is not written yet; return the error if nothing was."""
