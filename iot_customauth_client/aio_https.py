@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
 from .credentials import Credentials
 from .errors import ConfigurationError, CustomAuthError
@@ -20,7 +19,7 @@ from .http_answers import HttpAnswer
 from .https import DEFAULT_TIMEOUT_SECONDS, HttpsResult, PublisherCore
 from .https_request import HttpPlace
 from .plan import PublishPlan
-from .publishing import UNSET, Payload
+from .publishing import Payload, PublishArguments
 from .runtime import runtime
 from .settings import ConnectionSettings
 
@@ -41,16 +40,9 @@ class HttpsPublisher:
         topic: str,
         payload: Payload = b"",
         *,
-        json: Any = UNSET,
         credentials_in: HttpPlace = "headers",
-        qos: int = 1,
-        retain: bool = False,
-        expiry_seconds: int | None = None,
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation_data: bytes | None = None,
-        user_properties: Iterable[tuple[str, str]] = (),
         timeout: float = DEFAULT_TIMEOUT_SECONDS,  # noqa: ASYNC109 - as in the sync face; it knows "queued" from "sent"
+        **arguments: Unpack[PublishArguments],
     ) -> HttpsResult:
         """Publish one message and await the service's answer, at most `timeout` seconds from now.
 
@@ -59,18 +51,7 @@ class HttpsPublisher:
         """
         loop = self._own_loop()
         core = self._core
-        entry = core.outgoing(
-            topic,
-            payload,
-            json=json,
-            qos=qos,
-            retain=retain,
-            expiry_seconds=expiry_seconds,
-            content_type=content_type,
-            response_topic=response_topic,
-            correlation_data=correlation_data,
-            user_properties=user_properties,
-        )
+        entry = core.outgoing(topic, payload, **arguments)
         waiter: asyncio.Future[HttpAnswer] = loop.create_future()
 
         def done(answer: HttpAnswer | None, error: CustomAuthError | None) -> None:
@@ -86,10 +67,15 @@ class HttpsPublisher:
         return core.result(answer, exchange)
 
     def explain(
-        self, topic: str, payload: Payload = b"", *, credentials_in: HttpPlace = "headers", **properties: Any
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        credentials_in: HttpPlace = "headers",
+        **arguments: Unpack[PublishArguments],
     ) -> PublishPlan:
         """Return what `publish()` with these arguments would send, with secrets hidden; see the sync face."""
-        return self._core.explain(self._core.outgoing(topic, payload, **properties), credentials_in)
+        return self._core.explain(self._core.outgoing(topic, payload, **arguments), credentials_in)
 
     async def close(self, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - as in the sync face
         """Close: what is being published is waited for, within `timeout` seconds. A second call is harmless."""

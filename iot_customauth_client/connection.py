@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
@@ -20,7 +20,7 @@ from .errors import ConfigurationError, ConnectionClosed, CustomAuthError, Opera
 from .futures import PublishFuture
 from .inbox import Registration
 from .messages import CloseReport
-from .publishing import UNSET, Payload, check_qos, make_outgoing
+from .publishing import Payload, PublishArguments, check_qos, make_outgoing
 from .runtime import runtime
 from .session import Session
 from .settings import ConnectionSettings, SettingsDict
@@ -211,15 +211,8 @@ class Connection:
         topic: str,
         payload: Payload = b"",
         *,
-        json: Any = UNSET,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_seconds: int | None = None,
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation_data: bytes | None = None,
-        user_properties: Iterable[tuple[str, str]] = (),
         timeout: float | None = None,
+        **arguments: Unpack[PublishArguments],
     ) -> PublishFuture:
         """Accept a message to be sent, in the order of the calls, and return its future. Does not wait.
 
@@ -238,14 +231,7 @@ class Connection:
             promise=future,
             accepted_at=session.monotonic(),
             mqtt5=session.settings.protocol == "mqtt5",
-            json=json,
-            qos=qos,
-            retain=retain,
-            expiry_seconds=expiry_seconds,
-            content_type=content_type,
-            response_topic=response_topic,
-            correlation_data=correlation_data,
-            user_properties=user_properties,
+            **arguments,
         )
         future.follow(session.outbox, entry)
         session.publish(entry)

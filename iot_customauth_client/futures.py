@@ -1,21 +1,42 @@
-"""The future of a publish, for callers with threads."""
+"""The future of a publish, for callers with threads: lazy, since most are never looked at while they are pending.
+
+A `concurrent.futures.Future` makes a condition with a lock and two lists for each message, which costs more than the
+rest of a publish and most of its memory. This one makes them when somebody looks under the condition: a thread that
+waits, `wait()`, `as_completed()`, a callback. Until then its end is two assignments.
+
+Two ways to the end, and which one is taken is decided under `_making`, in which the condition is made as well:
+
+- nobody ever looked: state and result are set right there;
+- there is a condition: the base class ends the future under it, and wakes who waits.
+
+So nobody who holds the condition can see an end that its waiters have not been told. This rests on `_condition`,
+`_state`, `_result`, `_exception`, `_waiters` and `_done_callbacks` of the base class, which are the same in Python
+3.11, 3.12 and 3.13; the tests run `wait()`, `as_completed()` and asyncio against them.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .clock import Timer
-from .errors import CustomAuthError, OperationTimeout
+from .errors import CustomAuthError, NotSupported, OperationTimeout
 from .messages import PublishResult
 
 if TYPE_CHECKING:
     from .outbox import Outbox
     from .outgoing import Outgoing
     from .workers import Workers
+
+_PENDING: Final = "PENDING"
+_FINISHED: Final = "FINISHED"
+
+_making = threading.RLock()
+"""Guards the choice between the two ways, of all futures; held for a moment, and never while another lock is taken."""
 
 
 class PublishFuture(concurrent.futures.Future[PublishResult]):
@@ -26,12 +47,29 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
     `timeout` of `publish()`. Callbacks run on a worker thread, so they may block and publish.
     """
 
+    _state = _PENDING
+    _result: PublishResult | None = None
+    _exception: BaseException | None = None
+    _made: threading.Condition | None = None
+    _timer: Timer | None = None
+
     def __init__(self, workers: Workers) -> None:
-        super().__init__()
+        # Not the base class's: see above.
         self._workers = workers
         self._outbox: Outbox | None = None
         self._entry: Outgoing | None = None
-        self._timer: Timer | None = None
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override] # the base class never assigns it again
+        made = self._made
+        if made is None:
+            with _making:
+                made = self._made
+                if made is None:
+                    self._waiters: list[Any] = []
+                    self._done_callbacks: list[Callable[[Any], object]] = []
+                    made = self._made = threading.Condition()
+        return made
 
     def cancel(self) -> bool:
         """Withdraw the message if it was not sent yet; `False`, and no effect, once it was."""
@@ -45,23 +83,69 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
             self.set_running_or_notify_cancel()
         return True
 
+    def done(self) -> bool:
+        """Tell whether the end is known."""
+        return self._state != _PENDING
+
+    def result(self, timeout: float | None = None) -> PublishResult:
+        """Wait for the end, at most `timeout` seconds, and return it. Raises the error of the message.
+
+        Raises `concurrent.futures.CancelledError` if it was cancelled, and `TimeoutError` if there is no end yet.
+        """
+        if self._state == _FINISHED and self._result is not None:
+            return self._result
+        return super().result(timeout)
+
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[PublishResult]], object]) -> None:
         """Call `fn(future)` on a worker thread when the end is known."""
         super().add_done_callback(lambda future: self._workers.submit(partial(_call, fn, future)))
+
+    def wait_stored(self, timeout: float | None = None) -> None:
+        """Wait until the message is stored, which is before it is sent: from then on it survives the process.
+
+        Returns at once if it was acknowledged. Raises the error of the message if it ended before it was stored,
+        `OperationTimeout` after `timeout` seconds (it may be stored yet), and `NotSupported` if the connection has no
+        `SqliteOutbox`, or with QoS 0: then nothing is ever stored.
+        """
+        outbox, entry = self._outbox, self._entry
+        if outbox is not None and entry is not None and not self.done():
+            if not outbox.keeps or not entry.qos:
+                raise NotSupported(
+                    f"the message to {entry.topic!r} is kept in memory only"
+                    + ("" if outbox.keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
+                    + ("" if entry.qos else "; QoS 0 is never stored")
+                )
+            if not outbox.wait_stored(entry, timeout):
+                raise OperationTimeout(
+                    f"the message to {entry.topic!r} was not stored within {timeout} s; it may be yet", stage="queued"
+                )
+            if entry.stored:
+                return
+        self.result(None if self.done() else timeout)
 
     # -- the outbox's side: see outbox.Promise ------------------------------------------------------------------------
 
     def resolve(self, result: PublishResult) -> None:
         """It arrived."""
+        with _making:
+            if self._made is None and self._state == _PENDING:
+                self._result = result
+                self._state = _FINISHED
+        if self._made is not None:
+            with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled or timed out: that end counts
+                self.set_result(result)
         self._release()
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled or timed out: that end counts
-            self.set_result(result)
 
     def reject(self, error: CustomAuthError) -> None:
         """It did not, or nobody can tell."""
+        with _making:
+            if self._made is None and self._state == _PENDING:
+                self._exception = error
+                self._state = _FINISHED
+        if self._made is not None:
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                self.set_exception(error)
         self._release()
-        with contextlib.suppress(concurrent.futures.InvalidStateError):
-            self.set_exception(error)
 
     def follow(self, outbox: Outbox, entry: Outgoing) -> None:
         """Know what to withdraw. Called before the outbox accepts the entry."""
@@ -87,8 +171,9 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
     def _release(self) -> None:
         timer = self._timer
         if timer is not None:
+            self._timer = None
             timer.cancel()
-        self._outbox = self._entry = self._timer = None
+        self._outbox = self._entry = None
 
 
 def _call(fn: Callable[[Any], object], future: concurrent.futures.Future[PublishResult]) -> None:

@@ -8,10 +8,9 @@ connection is kept.
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self, Unpack
 
 from .carriage import redact_headers, redact_query
 from .commands import curl_publish, openssl, placeholders, with_placeholders
@@ -25,7 +24,7 @@ from .kept_connection import KeptConnection, http_alpn
 from .messages import PublishResult
 from .outgoing import Outgoing
 from .plan import PublishPlan, host_notes, size_notes, trust_of
-from .publishing import UNSET, Payload, make_outgoing
+from .publishing import Payload, PublishArguments, make_outgoing
 from .runtime import runtime
 from .settings import ConnectionSettings
 
@@ -69,9 +68,9 @@ class PublisherCore:
         self._runtime = runtime()
         self.connection = KeptConnection(settings, self._runtime)
 
-    def outgoing(self, topic: str, payload: Payload, **properties: Any) -> Outgoing:
+    def outgoing(self, topic: str, payload: Payload, **arguments: Unpack[PublishArguments]) -> Outgoing:
         """Check the arguments as `publish()` over MQTT does. Raises what `publishing.make_outgoing` raises."""
-        return make_outgoing(topic, payload, promise=_Nobody(), accepted_at=0.0, mqtt5=True, **properties)
+        return make_outgoing(topic, payload, promise=_Nobody(), accepted_at=0.0, mqtt5=True, **arguments)
 
     def submit(self, entry: Outgoing, place: HttpPlace, timeout: float, done: Done) -> Exchange:
         """Hand the message over; `done` follows. Raises what the faces say that they raise at once."""
@@ -142,16 +141,9 @@ class HttpsPublisher:
         topic: str,
         payload: Payload = b"",
         *,
-        json: Any = UNSET,
         credentials_in: HttpPlace = "headers",
-        qos: int = 1,
-        retain: bool = False,
-        expiry_seconds: int | None = None,
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation_data: bytes | None = None,
-        user_properties: Iterable[tuple[str, str]] = (),
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        **arguments: Unpack[PublishArguments],
     ) -> HttpsResult:
         """Publish one message and wait for the service's answer, at most `timeout` seconds from now.
 
@@ -166,18 +158,7 @@ class HttpsPublisher:
         any, is the service's name for the request.
         """
         core = self._core
-        entry = core.outgoing(
-            topic,
-            payload,
-            json=json,
-            qos=qos,
-            retain=retain,
-            expiry_seconds=expiry_seconds,
-            content_type=content_type,
-            response_topic=response_topic,
-            correlation_data=correlation_data,
-            user_properties=user_properties,
-        )
+        entry = core.outgoing(topic, payload, **arguments)
         future: concurrent.futures.Future[HttpAnswer] = concurrent.futures.Future()
 
         def done(answer: HttpAnswer | None, error: CustomAuthError | None) -> None:
@@ -201,29 +182,11 @@ class HttpsPublisher:
         topic: str,
         payload: Payload = b"",
         *,
-        json: Any = UNSET,
         credentials_in: HttpPlace = "headers",
-        qos: int = 1,
-        retain: bool = False,
-        expiry_seconds: int | None = None,
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation_data: bytes | None = None,
-        user_properties: Iterable[tuple[str, str]] = (),
+        **arguments: Unpack[PublishArguments],
     ) -> PublishPlan:
         """Return what `publish()` with these arguments would send, with secrets hidden; `str()` of it is readable."""
-        entry = self._core.outgoing(
-            topic,
-            payload,
-            json=json,
-            qos=qos,
-            retain=retain,
-            expiry_seconds=expiry_seconds,
-            content_type=content_type,
-            response_topic=response_topic,
-            correlation_data=correlation_data,
-            user_properties=user_properties,
-        )
+        entry = self._core.outgoing(topic, payload, **arguments)
         return self._core.explain(entry, credentials_in)
 
     def close(self, *, timeout: float = 5.0) -> None:

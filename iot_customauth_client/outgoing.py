@@ -13,11 +13,14 @@ from .messages import PublishResult
 
 QUEUED: Final = 0
 SENT: Final = 1
-SETTLED: Final = 2
 
 
 class Promise(Protocol):
-    """Who waits for the end of a publish. The first call counts, later ones are without effect."""
+    """Who waits for the end of a publish. The first call counts, later ones are without effect.
+
+    A promise may have a third method, `stored()`: it is called when a journal has committed the message, on the
+    journal's thread, and must return at once.
+    """
 
     def resolve(self, result: PublishResult) -> None:
         """It arrived."""
@@ -29,7 +32,13 @@ class Promise(Protocol):
 
 
 class Outgoing:
-    """One message on its way out; with MQTT 3.1.1 the properties of MQTT 5 are empty."""
+    """One message on its way out; with MQTT 3.1.1 the properties of MQTT 5 are empty.
+
+    The rest is the outbox's own: `number` (its place in the order of acceptance; `None`: not accepted), `state` (which
+    the pump changes), `settled` (it has ended), `attempts` (how often it was sent), `throttled` (how often the service
+    put it off), `cross` and `epoch` (see `flight.py`), `journaled` and `stored` (given to a journal, committed by it).
+    `expiry_seconds` is what the next attempt says; `expires_at` is when it is over, on the connection's clock.
+    """
 
     __slots__ = (
         "accepted_at",
@@ -37,14 +46,21 @@ class Outgoing:
         "content_type",
         "correlation_data",
         "cross",
+        "epoch",
+        "expires_at",
         "expiry_seconds",
+        "journaled",
+        "number",
         "payload",
         "promise",
         "qos",
         "response_topic",
         "retain",
         "sent_at",
+        "settled",
         "state",
+        "stored",
+        "throttled",
         "topic",
         "user_properties",
     )
@@ -75,7 +91,9 @@ class Outgoing:
         self.user_properties = user_properties
         self.promise = promise
         self.accepted_at = accepted_at
+        self.expires_at = None if expiry_seconds is None else accepted_at + expiry_seconds
+        self.number: int | None = None
         self.sent_at: float | None = None
-        self.attempts = 0
+        self.attempts = self.epoch = self.throttled = 0
         self.state = QUEUED
-        self.cross = False
+        self.settled = self.cross = self.journaled = self.stored = False

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict, Unpack
 
+from ._suggest import unknown
 from .errors import ConfigurationError, NotSupported, PayloadTooLarge
 from .limits import MAX_PAYLOAD_BYTES, MAX_QOS
 from .outgoing import Outgoing, Promise
@@ -30,6 +31,31 @@ class Unset:
 UNSET: Final = Unset()
 
 
+class PublishArguments(TypedDict, total=False):
+    """What `publish()` takes beside topic and payload, in both faces and over HTTPS.
+
+    `json` stands for the payload: any value that JSON can say. `qos` is 0 or 1 (the default). `retain` lets the service
+    keep the message for later subscribers. The others are properties of MQTT 5: `expiry_seconds`, a whole number (the
+    service lowers it to 7 days), `content_type`, `response_topic`, `correlation_data` (bytes), and `user_properties`,
+    pairs of name and value.
+    """
+
+    json: Any
+    qos: int
+    retain: bool
+    expiry_seconds: int | None
+    content_type: str | None
+    response_topic: str | None
+    correlation_data: bytes | None
+    user_properties: Iterable[tuple[str, str]]
+
+
+_NAMES: Final = frozenset(PublishArguments.__annotations__)
+_good_topics: dict[str, None] = {}
+"""Topics that were found good, since a device publishes to the same few; emptied when it has grown."""
+_MOST_GOOD_TOPICS: Final = 1_000
+
+
 def make_outgoing(
     topic: str,
     payload: Payload,
@@ -37,31 +63,42 @@ def make_outgoing(
     promise: Promise,
     accepted_at: float,
     mqtt5: bool,
-    json: Any = UNSET,
-    qos: int = 1,
-    retain: bool = False,
-    expiry_seconds: int | None = None,
-    content_type: str | None = None,
-    response_topic: str | None = None,
-    correlation_data: bytes | None = None,
-    user_properties: Iterable[tuple[str, str]] = (),
+    **arguments: Unpack[PublishArguments],
 ) -> Outgoing:
     """Check the arguments and return the message.
 
-    Raises `InvalidTopic`, `PayloadTooLarge` (over 128 KiB), `NotSupported` (QoS 2; MQTT 5 arguments with 3.1.1) and
-    `ConfigurationError` (both payload and json, a payload of another type).
+    Raises `InvalidTopic`, `PayloadTooLarge` (over 128 KiB), `NotSupported` (QoS 2; MQTT 5 arguments with 3.1.1),
+    `ConfigurationError` (both payload and json, a payload of another type), and `TypeError` for an unknown argument.
     """
-    check_topic_name(topic)
-    data = _payload(payload, json)
+    if topic.__class__ is not str or topic not in _good_topics:
+        check_topic_name(topic)
+        if len(_good_topics) >= _MOST_GOOD_TOPICS:
+            _good_topics.clear()
+        _good_topics[topic] = None
+    if arguments:
+        return _with_arguments(topic, payload, promise, accepted_at, mqtt5, arguments)
+    data = payload if payload.__class__ is bytes else _payload(payload, UNSET)
     if len(data) > MAX_PAYLOAD_BYTES:
-        raise PayloadTooLarge(
-            f"the payload for {topic!r} has {len(data)} bytes, AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
-            what_to_do="compress it, send it in parts, or send it by HTTPS to a store and publish where it is",
-        )
+        raise _too_large(topic, data)
+    return Outgoing(topic, data, promise=promise, accepted_at=accepted_at)
+
+
+def _with_arguments(
+    topic: str, payload: Payload, promise: Promise, accepted_at: float, mqtt5: bool, given: PublishArguments
+) -> Outgoing:
+    for name in given:
+        if name not in _NAMES:
+            raise TypeError(unknown("argument of publish()", name, _NAMES))
+    data = _payload(payload, given.get("json", UNSET))
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise _too_large(topic, data)
+    qos = given.get("qos", 1)
     check_qos(qos)
-    pairs = tuple(user_properties)
+    pairs = tuple(given.get("user_properties", ()))
     if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
         raise ConfigurationError("user_properties must be pairs of name and value: pass .items() of a dict")
+    expiry_seconds, content_type = given.get("expiry_seconds"), given.get("content_type")
+    response_topic, correlation_data = given.get("response_topic"), given.get("correlation_data")
     if not mqtt5:
         _refuse_properties(
             expiry_seconds=expiry_seconds,
@@ -84,12 +121,19 @@ def make_outgoing(
         promise=promise,
         accepted_at=accepted_at,
         qos=qos,
-        retain=retain,
+        retain=given.get("retain", False),
         expiry_seconds=expiry_seconds,
         content_type=content_type,
         response_topic=response_topic,
         correlation_data=correlation_data,
         user_properties=pairs,
+    )
+
+
+def _too_large(topic: str, data: bytes) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"the payload for {topic!r} has {len(data)} bytes, AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
+        what_to_do="compress it, send it in parts, or send it by HTTPS to a store and publish where it is",
     )
 
 

@@ -52,6 +52,7 @@ from .messages import Message
 from .operation_failures import explain_publish
 from .outbox import Outbox
 from .outgoing import Outgoing
+from .rate import rate_of
 from .runtime import Closable, Runtime
 from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
@@ -95,7 +96,13 @@ class Session:
         self._observer = observer
         self._serial = Serial(runtime.workers)
         self.inbox = Inbox()
-        self.outbox = Outbox(monotonic=clock.monotonic, failure_of=self._publish_failure)
+        self.outbox = Outbox(
+            monotonic=clock.monotonic,
+            failure_of=self._publish_failure,
+            workers=runtime.workers,
+            rate=rate_of(settings, runtime.clock),
+            call_at=clock.call_at,
+        )
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
         self._link: Link | None = None
@@ -149,6 +156,7 @@ class Session:
         """Begin to connect. Raises `ConfigurationError` if the client id is open already in this process."""
         self._runtime.enter(self.key, owner)
         self._owner = weakref.ref(owner)
+        self.outbox.open(None)
         self._serial.post(self._begin)
 
     def publish(self, entry: Outgoing) -> None:
@@ -406,7 +414,7 @@ class Session:
             return ()
         filters = self._subscribing.unanswered()
         causes = [f"the policy does not allow iot:Subscribe on topicfilter/{each}" for each in filters]
-        topics = dict.fromkeys(entry.topic for entry in self.outbox.detach())
+        topics = dict.fromkeys(entry.topic for entry in self.outbox.suspects())
         causes += [f"the policy does not allow iot:Publish on topic/{topic}" for topic in topics]
         return tuple(causes[:_NAMED_CAUSES])
 

@@ -10,11 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from iot_customauth_client import CustomAuthError, OperationError, PublishResult
 from iot_customauth_client.links.base import Capabilities, FilterRequest, PublishDone, PublishOutcome
 from iot_customauth_client.outbox import Outbox
+from iot_customauth_client.outbox_values import OutboxLimits
 from iot_customauth_client.outgoing import Outgoing
 
 ACKNOWLEDGED = PublishOutcome(reason_code=0)
@@ -168,9 +170,17 @@ def failure_of(entry: Outgoing, outcome: PublishOutcome) -> CustomAuthError | No
     return None
 
 
-def make_outbox(kind: type[Outbox] = Outbox, **limits: Any) -> Outbox:
-    """Return an outbox on the real clock."""
-    return kind(**({"monotonic": time.monotonic, "failure_of": failure_of} | limits))
+_LIMITS = {field.name for field in fields(OutboxLimits)}
+
+
+def make_outbox(kind: type[Outbox] = Outbox, *, opened: bool = True, **given: Any) -> Outbox:
+    """Return an open outbox on the real clock; limits may be given by their names."""
+    limits = {name: given.pop(name) for name in _LIMITS & given.keys()}
+    named = {"monotonic": time.monotonic, "failure_of": failure_of, "limits": OutboxLimits(**limits)}
+    outbox = kind(**(named | given))
+    if opened:
+        outbox.open(None)
+    return outbox
 
 
 def entry_of(topic: str, payload: bytes = b"", *, qos: int = 1, promise: Any = None) -> Outgoing:
