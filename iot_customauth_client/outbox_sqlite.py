@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from .clock import Clock
 from .errors import ConfigurationError
+from .outbox_values import OutboxLimits, WhenFull
 
 if TYPE_CHECKING:
     from .sqlite_journal import SqliteJournal
@@ -61,37 +62,37 @@ class SqliteOutbox:
         self,
         path: str | os.PathLike[str],
         *,
-        max_messages: int | None = 100_000,
-        max_bytes: int | None = 64 * 1024 * 1024,
+        max_messages: int = 100_000,
+        max_bytes: int = 64 * 1024 * 1024,
         max_age_seconds: float | None = None,
-        when_full: Literal["raise", "drop_oldest"] = "raise",
+        when_full: WhenFull = "raise",
         fsync: Fsync = "group",
     ) -> None:
         text = os.fspath(path)
-        if not text or text == ":memory:":
+        if not text or text == ":memory:" or "\0" in text:
             raise ConfigurationError(
                 f"an outbox file needs a path, not {text!r}", what_to_do="for an outbox in memory pass MemoryOutbox()"
             )
-        _check_choice("when_full", when_full, ("raise", "drop_oldest"))
-        _check_choice("fsync", fsync, tuple(_SYNCHRONOUS))
-        for name, limit in (
-            ("max_messages", max_messages),
-            ("max_bytes", max_bytes),
-            ("max_age_seconds", max_age_seconds),
-        ):
-            if limit is not None and not limit > 0:
-                raise ConfigurationError(f"{name} must be more than 0, or None for no limit; not {limit!r}")
-        self.path: Final = Path(os.path.realpath(text))
-        self.max_messages: Final = max_messages
-        self.max_bytes: Final = max_bytes
-        self.max_age_seconds: Final = max_age_seconds
-        self.when_full: Final = when_full
-        self.fsync: Final[Fsync] = fsync
+        if fsync not in _SYNCHRONOUS:
+            raise ConfigurationError(f"fsync must be one of {', '.join(map(repr, _SYNCHRONOUS))}, not {fsync!r}")
+        self._limits = OutboxLimits(max_messages, max_bytes, max_age_seconds, when_full)
+        self._fsync: Fsync = fsync
+        self._path = Path(os.path.realpath(text))
         self._lock = threading.Lock()
         self._store: Store | None = None
 
+    @property
+    def limits(self) -> OutboxLimits:
+        """What one connection's outbox takes."""
+        return self._limits
+
+    @property
+    def path(self) -> Path:
+        """The file, without symbolic links."""
+        return self._path
+
     def __repr__(self) -> str:
-        return f"SqliteOutbox({str(self.path)!r}, fsync={self.fsync!r})"
+        return f"SqliteOutbox({str(self._path)!r}, fsync={self._fsync!r})"
 
     def open(self, client_id: str, *, clock: Clock) -> SqliteJournal:
         """Open the messages of one client id. Blocks: reads and checks the file. A connection calls this by itself."""
@@ -121,19 +122,14 @@ class SqliteOutbox:
                     return self._store
                 if entered is not None:
                     raise ConfigurationError(
-                        f"the messages of client id {client_id!r} in {self.path} are in use by another connection",
+                        f"the messages of client id {client_id!r} in {self._path} are in use by another connection",
                         code="outbox_in_use",
                         client_id=client_id,
                         what_to_do="close the other connection first, or give each client id one connection",
                     )
                 self._store.wait_closed(_CLOSING_SECONDS)
-            file = OutboxFile(self.path, synchronous=_SYNCHRONOUS[self.fsync])
-            store = Store(file, group_messages=1) if self.fsync == "each" else Store(file)
+            file = OutboxFile(self._path, synchronous=_SYNCHRONOUS[self._fsync])
+            store = Store(file, group_messages=1) if self._fsync == "each" else Store(file)
             store.enter(client_id)
             self._store = store
             return store
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, choices))}; not {value!r}")

@@ -88,13 +88,12 @@ class SqliteJournal:
         self._stored, self._not_stored = stored, not_stored
 
     def add(self, entry: Outgoing) -> None:
-        """Store a message soon. Raises `ConfigurationError` in a forked child."""
+        """Store a message soon. Raises `ConnectionClosed` after `close`, `ConfigurationError` in a forked child."""
+        if self._closed:
+            raise ConnectionClosed("the message was not stored: its connection has closed the outbox")
         self._added.append(entry)
         if not self._is_urgent:
             self._hurry()
-            if self._closed:
-                late = list(_drain(self._added))
-                self.rejected(late, ConnectionClosed("the message was not stored: the connection is closed"))
 
     def settled(self, entry: Outgoing) -> None:
         """Forget a message, when there is time."""

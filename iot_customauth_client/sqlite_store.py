@@ -245,7 +245,7 @@ class Store:
         """Whether new messages do not make the file larger: then only the log takes room, and not for long."""
         needed = sum(group.payload_bytes + _ROW_BYTES * len(group.rows) for group in groups)
         (free,) = self.file.db.execute("PRAGMA freelist_count").fetchone()
-        return needed < free * _PAGE_BYTES / 2
+        return bool(needed < free * _PAGE_BYTES / 2)
 
     def _delete_in_pieces(self, groups: list[Group]) -> sqlite3.Error | None:
         """Delete with so little log at a time that the room of the reserve is enough."""
