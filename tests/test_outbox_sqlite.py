@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlite_support import Opened, message_of, opened, until
+from sqlite_support import PATIENCE_SECONDS, Opened, message_of, opened, run_python, start_python, until
 
 from iot_customauth_client import ConfigurationError, ManualClock
 from iot_customauth_client.errors import ConnectionClosed
@@ -350,17 +350,13 @@ def test_a_forked_child_writes_nothing_and_holds_nothing(tmp_path: Path) -> None
         assert again.loaded_topics == ["a", "b"]
 
 
-def test_a_forked_child_that_ends_like_a_script_leaves_the_log_to_its_parent(tmp_path: Path) -> None:
-    it = opened(tmp_path / "outbox.db")
-    it.add("a")
-    log = tmp_path / "outbox.db-wal"
-    before = log.read_bytes()
-    code = """
-import os, sys
+FORKING = """
+import os, sys, threading
 from pathlib import Path
-from sqlite_support import opened
+from sqlite_support import opened, until
 it = opened(Path(sys.argv[1]))
 it.add("a")
+until(lambda: threading.active_count() == 1)  # the writer rests: only now does nothing else hold the file
 log = Path(sys.argv[1] + "-wal")
 before = log.stat().st_size
 if not os.fork():
@@ -370,13 +366,36 @@ assert log.stat().st_size == before > 0, "the child took the log away"
 it.add("b")
 it.close()
 """
-    from sqlite_support import run_python
 
-    run_python(code, str(tmp_path / "other.db"))
-    assert log.read_bytes() == before
-    it.close()
-    with opened(tmp_path / "other.db") as again:
+
+def test_a_forked_child_that_ends_like_a_script_leaves_the_log_to_its_parent(tmp_path: Path) -> None:
+    run_python(FORKING, str(tmp_path / "outbox.db"))
+    with opened(tmp_path / "outbox.db") as again:
         assert again.loaded_topics == ["a", "b"]
+
+
+OUTLIVING = """
+import os, sys
+from pathlib import Path
+from sqlite_support import opened
+it = opened(Path(sys.argv[1]))
+it.add("a")
+if not os.fork():
+    sys.stdin.read()
+    os._exit(0)
+print("forked", flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_file(tmp_path: Path) -> None:
+    parent = start_python(OUTLIVING, str(tmp_path / "outbox.db"))
+    assert parent.wait(PATIENCE_SECONDS) < 0
+    try:
+        with opened(tmp_path / "outbox.db") as again:
+            assert again.loaded_topics == ["a"]
+    finally:
+        parent.communicate()  # its end of stdin closed: the child ends, too
 
 
 # -- who may read it --------------------------------------------------------------------------------------------------
@@ -442,8 +461,6 @@ def test_a_relative_path_stays_where_it_was_meant(tmp_path: Path, monkeypatch: p
 
 
 def test_sqlite_is_not_loaded_before_a_connection_opens_it() -> None:
-    from sqlite_support import run_python
-
     run_python(
         "import sys; from iot_customauth_client.outbox_sqlite import SqliteOutbox; SqliteOutbox('x.db');"
         "assert 'sqlite3' not in sys.modules"
