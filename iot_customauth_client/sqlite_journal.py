@@ -121,6 +121,8 @@ class SqliteJournal:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was told so far is committed."""
+        if self._closed:
+            return not self._added
         done = threading.Event()
         self._flushes.append(done)
         self._hurry()
@@ -130,7 +132,7 @@ class SqliteJournal:
     def close(self, timeout: float) -> None:
         """Commit, and close the file if nobody else of this process uses it."""
         left = deadline_after(timeout)
-        if self._store.forked:
+        if self._store.forked or self._closed:
             return
         self.flush(left())
         self._end(left())
@@ -231,7 +233,9 @@ class SqliteJournal:
     def put_back(
         self, numbers: Iterable[int], memos: dict[str, str | None], flushes: Iterable[threading.Event]
     ) -> None:
-        """Keep for later what could not be written now."""
+        """Keep for later what could not be written now; after `close` it is left to the next process."""
+        if self._closed:
+            return
         self._undeleted.extend(numbers)
         self._memos.extendleft(reversed(memos.items()))
         self._flushes.extendleft(flushes)

@@ -192,14 +192,15 @@ class Store:
             if not self._urgent and not everything:
                 return False
             journals, self._urgent, self._later = [*self._urgent, *self._later], [], []
-        try:
-            with self._database:
-                groups = list(self._groups(journals))
+        with self._database:
+            groups = list(self._groups(journals))
+            try:
                 failure = self._write(groups)
-            for group in groups:
-                group.end(failure)
-        except Exception:  # noqa: BLE001 - the top of a thread that must go on for the other journals
-            _log.exception("writing to the outbox %s failed", self.file.path)
+            except Exception as error:  # whatever it is: the other messages of the process must go on
+                _log.exception("writing to the outbox %s failed", self.file.path)
+                failure = self._failure(error)
+        for group in groups:
+            group.end(failure)
         return bool(journals)
 
     def _groups(self, journals: Iterable[SqliteJournal]) -> Iterator[Group]:
@@ -287,9 +288,9 @@ class Store:
         with contextlib.suppress(sqlite3.Error):
             self.file.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    def _failure(self, error: sqlite3.Error) -> CustomAuthError:
+    def _failure(self, error: Exception) -> CustomAuthError:
         path = self.file.path
-        if isinstance(error, _NoReserve) or disk_is_full(error):
+        if isinstance(error, sqlite3.Error) and (isinstance(error, _NoReserve) or disk_is_full(error)):
             if not self._full:
                 self._full = True
                 _log.warning("there is no room on the disk for the outbox %s: messages are refused", path)
@@ -300,7 +301,7 @@ class Store:
                 what_to_do="make room on that disk (df shows it); what was stored before is safe and still goes out",
             )
         return OperationError(
-            f"the message was not stored: writing to the outbox {path} failed: {error}",
+            f"the message was not stored: writing to the outbox {path} failed: {error!r}",
             code="outbox_write_failed",
             likely_causes=["the disk or SD card fails: see the kernel's log (dmesg)"],
             what_to_do="what was stored before still goes out; if it is gone after a restart, restore the disk",

@@ -302,6 +302,36 @@ def test_the_writer_ends_when_there_is_nothing_to_write_and_begins_again(tmp_pat
         assert len(it.stored) == 2
 
 
+def test_where_no_thread_can_be_had_close_writes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")  # as at the end of the interpreter
+
+    it = opened(tmp_path / "outbox.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        it.add_now("a", "b")
+        it.close()
+    assert len(it.stored) == 2
+    with opened(tmp_path / "outbox.db") as again:
+        assert again.loaded_topics == ["a", "b"]
+
+
+def test_a_callback_that_fails_stops_nobody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = SqliteOutbox(tmp_path / "outbox.db")
+
+    def fail(*_: object) -> None:
+        raise ValueError("not my day")
+
+    with opened(outbox, client_id="bad") as bad, opened(outbox, client_id="good") as good:
+        bad.journal.start(fail, fail)
+        bad.add_now("a")
+        good.add("b")
+        assert bad.journal.flush(PATIENCE_SECONDS)
+    assert "not my day" in caplog.text
+    with opened(outbox, client_id="bad") as again:
+        assert again.loaded_topics == ["a"]
+
+
 def test_nothing_is_taken_after_close(tmp_path: Path) -> None:
     it = opened(tmp_path / "outbox.db")
     it.close()

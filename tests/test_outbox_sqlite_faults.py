@@ -353,3 +353,49 @@ print("through")
 
 def test_a_limit_for_the_size_of_files_is_a_full_disk_too(tmp_path: Path) -> None:
     assert run_python(LIMIT, str(tmp_path / "outbox.db")) == "through\n"
+
+
+DEAD_DISK = """
+import resource, sys
+from pathlib import Path
+from sqlite_support import opened, until
+
+path = Path(sys.argv[1])
+it = opened(path)
+entries = it.add("a", "b", "c")
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+it.add_now("too late")
+until(lambda: it.not_stored)
+it.journal.settled(entries[0])
+it.journal.remember("back-off", "17")
+assert not it.journal.flush(1)
+it.journal.close(1)
+it.journal.close(1)
+assert it.journal.flush(1)  # at once: there is nothing to wait for any more
+until(lambda: it.journal._store.wait_closed(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+it = opened(path)
+assert it.loaded_topics == ["a", "b", "c"], it.loaded_topics
+it.close()
+print("through")
+"""
+
+
+def test_closing_on_a_disk_that_takes_nothing_ends_and_loses_nothing(tmp_path: Path) -> None:
+    assert run_python(DEAD_DISK, str(tmp_path / "outbox.db")) == "through\n"
+
+
+def test_a_disk_that_takes_nothing_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    code = (
+        DEAD_DISK.partition("it.journal.close(1)")[0]
+        + """
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert it.journal.flush(20)
+it.close()
+it = opened(path)
+assert it.loaded_topics == ["b", "c"] and it.journal.recall("back-off") == "17"
+it.close()
+print("through")
+"""
+    )
+    assert run_python(code, str(tmp_path / "outbox.db")) == "through\n"
