@@ -17,7 +17,7 @@ from .errors import ConfigurationError
 from .outbox_values import OutboxLimits, WhenFull
 
 if TYPE_CHECKING:
-    from .sqlite_journal import SqliteJournal
+    from .journal import Journal
     from .sqlite_store import Store
 
 Fsync: TypeAlias = Literal["group", "each", "never"]
@@ -94,7 +94,7 @@ class SqliteOutbox:
     def __repr__(self) -> str:
         return f"SqliteOutbox({str(self._path)!r}, fsync={self._fsync!r})"
 
-    def open(self, client_id: str, *, clock: Clock) -> SqliteJournal:
+    def open(self, client_id: str, *, clock: Clock) -> Journal:
         """Open the messages of one client id. Blocks: reads and checks the file. A connection calls this by itself."""
         try:
             from .sqlite_journal import SqliteJournal
@@ -116,7 +116,7 @@ class SqliteOutbox:
         from .sqlite_store import Store
 
         with self._lock:
-            if self._store is not None:
+            if self._store is not None and not self._store.forked:
                 entered = self._store.enter(client_id)
                 if entered:
                     return self._store

@@ -196,7 +196,7 @@ class Store:
             groups = list(self._groups(journals))
             try:
                 failure = self._write(groups)
-            except Exception as error:  # whatever it is: the other messages of the process must go on
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other messages of the process must go on
                 _log.exception("writing to the outbox %s failed", self.file.path)
                 failure = self._failure(error)
         for group in groups:
@@ -300,8 +300,9 @@ class Store:
                 likely_causes=["the disk is full", "a quota or a limit for the size of files is reached"],
                 what_to_do="make room on that disk (df shows it); what was stored before is safe and still goes out",
             )
+        reason = str(error) if isinstance(error, sqlite3.Error) else type(error).__name__
         return OperationError(
-            f"the message was not stored: writing to the outbox {path} failed: {error!r}",
+            f"the message was not stored: writing to the outbox {path} failed: {reason}",
             code="outbox_write_failed",
             likely_causes=["the disk or SD card fails: see the kernel's log (dmesg)"],
             what_to_do="what was stored before still goes out; if it is gone after a restart, restore the disk",
