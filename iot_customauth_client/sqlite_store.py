@@ -57,7 +57,7 @@ class _NoReserve(sqlite3.OperationalError):
 
 
 class Store:
-    """An open file and its writer. `synchronous` is SQLite's; `group_messages` is how many share one transaction."""
+    """An open file and its writer; at most `group_messages` messages share one transaction."""
 
     def __init__(self, file: OutboxFile, *, group_messages: int = _GROUP_MESSAGES) -> None:
         self.file = file
