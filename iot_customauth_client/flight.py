@@ -11,33 +11,30 @@ nothing about the connection of now.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .links.base import Link, PublishOutcome
+    from .links.base import Link, PublishDone
     from .outgoing import Outgoing
-
-    Acknowledged = Callable[["Flight", Outgoing, PublishOutcome], None]
 
 
 class Flight:
-    """The ledger of one link. The outbox's pump writes `sent`, `live` and `over`; acknowledgements write `done`."""
+    """The ledger of one link. The outbox's pump writes `sent`, `live` and `over`; acknowledgements write `done`.
 
-    __slots__ = ("_told", "cross_done", "cross_sent", "done", "epoch", "link", "live", "over", "sent", "window")
+    `acknowledged` is what the link calls at the end of each publish; the outbox sets it.
+    """
 
-    def __init__(self, link: Link, window: int, told: Acknowledged) -> None:
+    __slots__ = ("acknowledged", "cross_done", "cross_sent", "done", "epoch", "link", "live", "over", "sent", "window")
+
+    acknowledged: PublishDone
+
+    def __init__(self, link: Link, window: int) -> None:
         self.link = link
         self.window = window
         self.live: dict[Outgoing, None] = {}  # in the order of submission
         self.sent = self.done = self.cross_sent = self.cross_done = 0
         self.epoch = 0
         self.over = False  # the link said that the connection is gone: submit nothing until it is attached again
-        self._told = told
-
-    def acknowledged(self, entry: Outgoing, outcome: PublishOutcome) -> None:
-        """Take the end of one publish: on the native thread, or at once if it was that quick."""
-        self._told(self, entry, outcome)
 
     def resume(self, window: int) -> None:
         """Go on over the same link, connected anew: it sends again what is in flight."""

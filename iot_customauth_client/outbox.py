@@ -33,6 +33,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
@@ -42,7 +43,7 @@ from .flight import Flight
 from .intake import Intake
 from .messages import PublishResult
 from .outbox_values import OutboxLimits, OutboxStats
-from .outgoing import QUEUED, SENT, Outgoing
+from .outgoing import QUEUED, SENT, SETTLED, Outgoing
 
 if TYPE_CHECKING:
     from .clock import Timer
@@ -58,6 +59,7 @@ ErrorOf = Callable[[Outgoing], CustomAuthError]
 _QUOTA_EXCEEDED: Final = 0x97
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _MOST_PAUSES: Final = 5
+_RECENT: Final = 64
 _BY_NUMBER: Final = attrgetter("number")
 
 
@@ -103,6 +105,8 @@ class Outbox:
         self._sweep_at = math.inf
         self._ended: ErrorOf | None = None
         self._drained: list[Callable[[], None]] = []
+        self._barred: dict[str, CustomAuthError] = {}
+        self._recent_qos0: deque[tuple[str, float]] = deque(maxlen=_RECENT)
         self._store_waiters = 0
         self._accepted_messages = 0
         self._accepted_bytes = 0
@@ -111,9 +115,9 @@ class Outbox:
         self._stored_messages = 0
         self.acknowledged = 0
         """Messages that the service took (QoS 0: that were written)."""
-        self.rejected = 0
-        """Messages that ended with an error, at the end of the connection or before."""
         self.failed = 0
+        """Messages that ended with an error, at the end of the connection or before."""
+        self.lost = 0
         """Messages that were not acknowledged when the connection ended."""
         self.dropped = 0
         """Messages that had to make room for newer ones."""
@@ -130,15 +134,15 @@ class Outbox:
         """
         size = len(entry.payload)
         victims: Sequence[Outgoing] = ()
+        refusal: CustomAuthError | None = None
         with self._accepting:
             if self._ended is not None:
                 raise self._ended(entry)
-            if not entry.qos and self._flight is None and not self._paused:
-                entry.settled = True
-                self.rejected += 1
-                unwanted = True
+            if self._barred and entry.topic in self._barred:
+                refusal = self._barred[entry.topic].copy()
+            elif not entry.qos and self._flight is None and not self._paused:
+                refusal = _not_connected(entry)
             else:
-                unwanted = False
                 if (
                     self._accepted_messages - self._settled_messages >= self._max_messages
                     or self._accepted_bytes - self._settled_bytes + size > self._max_bytes
@@ -151,10 +155,14 @@ class Outbox:
                     self._pending.append(entry)
                 else:
                     self._intake.add(entry)
+                    if not entry.qos:
+                        self._pending.extend(self._intake.ready())  # nothing may be before it
                 if entry.expires_at is not None or self._limits.max_age_seconds is not None:
                     self._watch(entry)
-        if unwanted:
-            entry.promise.reject(_not_connected(entry))
+        if refusal is not None:
+            entry.settled = True
+            self.failed += 1
+            entry.promise.reject(refusal)
             return
         for victim in victims:
             victim.promise.reject(
@@ -245,17 +253,25 @@ class Outbox:
         self._pump(cross=True)
 
     def attach(self, link: Link, window: int) -> None:
-        """Send over this link from now on, at most `window` unacknowledged; first what a lost connection left."""
+        """Send over this link from now on, at most `window` unacknowledged; first what a lost connection left.
+
+        With the link that is attached already, only the window changes.
+        """
+        unwanted: list[Outgoing] = []
         with self._accepting, self._pumping, self._settling:
-            flight = self._flight or self._kept
-            self._kept = None
-            same = flight is not None and flight.link is link
-            unwanted = [] if flight is None else self._take_back(flight, keep=same)
-            if flight is None or not same:
-                flight = Flight(link, window, self._acknowledged)
+            attached, kept = self._flight, self._kept
+            if attached is not None and attached.link is link:
+                attached.window = window
+            elif attached is None and kept is not None and kept.link is link:
+                self._take_back(kept, keep=True)
+                kept.resume(window)
+                self._flight, self._kept = kept, None
             else:
-                flight.resume(window)
-            self._flight = flight
+                for over in (attached, kept):
+                    if over is not None:
+                        unwanted += self._take_back(over, keep=False)
+                self._flight, self._kept = Flight(link, window), None
+                self._flight.acknowledged = partial(self._acknowledged, self._flight)
         self._reject(unwanted, _not_connected)
         self._pump(cross=True)
 
@@ -322,11 +338,30 @@ class Outbox:
                     flight.live.pop(entry, None)
                 self._remove(entry)
         if mine:
-            self.rejected += 1
+            self.failed += 1
             entry.promise.reject(error)
             self._pump(cross=True)
             self._tell_drained()
         return mine
+
+    def waiting(self) -> tuple[Outgoing, ...]:
+        """Return what is to be sent, in order."""
+        with self._accepting, self._pumping:
+            self._put_back()
+            places = chain(self._pending, self._intake.waiting)
+            return tuple(entry for entry in places if not entry.settled)
+
+    def recent_qos0(self) -> tuple[tuple[str, float], ...]:
+        """Return topics and times of the last messages sent with QoS 0, the oldest first."""
+        return tuple(self._recent_qos0.copy())
+
+    def bar(self, topic: str, error: CustomAuthError) -> None:
+        """Reject messages to this topic with copies of an error, until `unbar`."""
+        self._barred = {**self._barred, topic: error}
+
+    def unbar(self, topic: str | None = None) -> None:
+        """Take messages to this topic again; `None`: to all topics."""
+        self._barred = {} if topic is None else {each: error for each, error in self._barred.items() if each != topic}
 
     def fail_all(self, error_of: ErrorOf) -> None:
         """End everything with an error: first what was in flight, then what was pending. The outbox is over."""
@@ -358,8 +393,8 @@ class Outbox:
             keep = entry.stored and self._intake.journal is not None
             if self._finish(entry, forget=not keep):
                 kept += keep
+                self.lost += 1
                 self.failed += 1
-                self.rejected += 1
                 error = error_of(entry)
                 entry.promise.reject(_kept_error(entry, error) if keep else error)
         self._tell_drained()
@@ -432,7 +467,7 @@ class Outbox:
             if (entry.expires_at is not None or max_age is not None) and self._deadline(entry) <= now:
                 pending.popleft()
                 if self._finish(entry):
-                    self.rejected += 1
+                    self.failed += 1
                     entry.promise.reject(self._expired(entry))
                 continue
             if rate is not None and (seconds := rate.take(entry)):
@@ -446,6 +481,8 @@ class Outbox:
             entry.attempts += 1
             entry.cross = cross
             entry.epoch = flight.epoch
+            if not entry.qos:
+                self._recent_qos0.append((entry.topic, now))
             live[entry] = None
             flight.sent += 1
             flight.cross_sent += cross
@@ -454,21 +491,31 @@ class Outbox:
                 acknowledged(entry, failed)
 
     def _acknowledged(self, flight: Flight, entry: Outgoing, outcome: PublishOutcome) -> None:
+        plain = outcome.error is None and outcome.reason_code != _QUOTA_EXCEEDED
+        mine = False
         with self._settling:
             flight.done += 1
             flight.cross_done += entry.cross
-            if outcome.gone and entry.qos and not self._note_gone(flight, entry):
+            if plain:
+                flight.live.pop(entry, None)
+                mine = self._mark_settled(entry)
+            elif outcome.gone and entry.qos and not self._note_gone(flight, entry):
                 return
         if (self._pending or self._returned) and flight.sent - flight.done <= flight.window >> 1:
             self._pump(cross=False)
-        if outcome.gone and entry.qos:
-            return
-        if outcome.error is not None and flight is not self._flight and entry.qos:
-            return  # too late to mean anything: it was taken back when the connection went
-        if outcome.reason_code == _QUOTA_EXCEEDED and self._put_off(flight, entry):
-            return
-        flight.live.pop(entry, None)
-        if self._finish(entry):
+        if not plain:
+            if outcome.gone and entry.qos:
+                return
+            if outcome.error is not None and flight is not self._flight and entry.qos:
+                return  # too late to mean anything: it was taken back when the connection went
+            if outcome.reason_code == _QUOTA_EXCEEDED and self._put_off(flight, entry):
+                return
+            flight.live.pop(entry, None)
+            with self._settling:
+                mine = self._mark_settled(entry)
+        if mine:
+            if entry.journaled:
+                self._forget(entry)
             self._tell(entry, outcome)
         if self._drained:
             self._tell_drained()
@@ -504,7 +551,7 @@ class Outbox:
     def _tell(self, entry: Outgoing, outcome: PublishOutcome) -> None:
         failure = self._failure_of(entry, outcome)
         if failure is not None:
-            self.rejected += 1
+            self.failed += 1
             entry.promise.reject(failure)
             return
         self.acknowledged += 1
@@ -658,31 +705,41 @@ class Outbox:
             for entry in victims:
                 self._remove(entry)
             self.dropped += len(victims)
-            self.rejected += len(victims)
+            self.failed += len(victims)
             return victims
 
     # -- the end of a message -----------------------------------------------------------------------------------------
 
     def _finish(self, entry: Outgoing, *, forget: bool = True) -> bool:
         """Mark an entry as settled; `False` if it was already. With `forget`, the journal lets go of it."""
-        with self._settled:
-            if entry.settled:
-                return False
-            entry.settled = True
-            self._settled_messages += 1
-            self._settled_bytes += len(entry.payload)
-            self._stored_messages -= entry.stored
-            if self._store_waiters or self._settled_messages == self._accepted_messages:
-                self._settled.notify_all()
-        journal = self._intake.journal
-        if journal is not None and forget and entry.journaled:
-            journal.settled(entry)
+        with self._settling:
+            mine = self._mark_settled(entry)
+        if mine and forget and entry.journaled:
+            self._forget(entry)
+        return mine
+
+    def _mark_settled(self, entry: Outgoing) -> bool:
+        if entry.settled:
+            entry.state = SETTLED  # the pump may have had it in its hands
+            return False
+        entry.settled = True
+        entry.state = SETTLED
+        self._settled_messages += 1
+        self._settled_bytes += len(entry.payload)
+        self._stored_messages -= entry.stored
+        if self._store_waiters or self._settled_messages == self._accepted_messages:
+            self._settled.notify_all()
         return True
+
+    def _forget(self, entry: Outgoing) -> None:
+        journal = self._intake.journal
+        if journal is not None:
+            journal.settled(entry)
 
     def _reject(self, entries: Iterable[Outgoing], error_of: ErrorOf) -> None:
         for entry in entries:
             if self._finish(entry):
-                self.rejected += 1
+                self.failed += 1
                 entry.promise.reject(error_of(entry))
 
     def _tell_drained(self) -> None:

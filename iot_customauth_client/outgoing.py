@@ -13,6 +13,7 @@ from .messages import PublishResult
 
 QUEUED: Final = 0
 SENT: Final = 1
+SETTLED: Final = 2
 
 
 class Promise(Protocol):

@@ -141,7 +141,7 @@ class Session:
     @property
     def lost(self) -> int:
         """How many accepted messages were not acknowledged when the session ended."""
-        return self.outbox.failed
+        return self.outbox.lost
 
     def monotonic(self) -> float:
         """Return the time of the session's clock, in seconds."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from iot_customauth_client import CustomAuthError, OperationError, PublishResult
+from iot_customauth_client import CustomAuthError, OperationError, OutboxFull, PublishResult
+from iot_customauth_client.journal import NotStored, Stored
 from iot_customauth_client.links.base import Capabilities, FilterRequest, PublishDone, PublishOutcome
 from iot_customauth_client.outbox import Outbox
 from iot_customauth_client.outbox_values import OutboxLimits
@@ -192,3 +193,64 @@ def ending_of(entry: Outgoing) -> Ending:
     """Return how a message ended."""
     assert isinstance(entry.promise, Ending)
     return entry.promise
+
+
+class FakeJournal:
+    """A journal that commits when told, and knows what it keeps. Adding must never overlap."""
+
+    def __init__(self, left: Sequence[Outgoing] = ()) -> None:
+        self.left = list(left)
+        self.added: list[Outgoing] = []
+        self.uncommitted: deque[Outgoing] = deque()
+        self.kept: list[Outgoing] = []
+        self.commits_on_flush = True
+        self._forgotten: set[Outgoing] = set()
+        self._stored: Stored | None = None
+        self._not_stored: NotStored | None = None
+
+    def load(self) -> Sequence[Outgoing]:
+        self.kept = list(self.left)
+        return self.left
+
+    def start(self, stored: Stored, not_stored: NotStored) -> None:
+        self._stored, self._not_stored = stored, not_stored
+
+    def add(self, entry: Outgoing) -> None:
+        assert self._stored is not None, "added before the start"
+        self.added.append(entry)
+        self.uncommitted.append(entry)
+
+    def settled(self, entry: Outgoing) -> None:
+        if entry in self.kept:
+            self.kept.remove(entry)
+        else:
+            assert entry in self.uncommitted, "settled twice, or never added"
+            self._forgotten.add(entry)
+
+    def commit(self, count: int, *, fails: bool = False) -> None:
+        """Commit the oldest, or fail to."""
+        batch = [self.uncommitted.popleft() for _ in range(min(count, len(self.uncommitted)))]
+        wanted = [entry for entry in batch if entry not in self._forgotten]
+        if not batch:
+            return
+        assert self._stored is not None
+        assert self._not_stored is not None
+        if fails:
+            self._not_stored(batch, OutboxFull("the disk is full", code="outbox_disk_full"))
+            return
+        self.kept += wanted
+        self._stored(batch)
+
+    def flush(self, timeout: float) -> bool:
+        if self.commits_on_flush:
+            self.commit(len(self.uncommitted))
+        return not self.uncommitted
+
+    def recall(self, name: str) -> str | None:
+        raise NotImplementedError
+
+    def remember(self, name: str, value: str | None) -> None:
+        raise NotImplementedError
+
+    def close(self, timeout: float) -> None:
+        raise NotImplementedError
