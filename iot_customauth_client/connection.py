@@ -15,7 +15,7 @@ from .clock import Clock
 from .errors import CustomAuthError
 from .futures import PublishFuture
 from .inbox import Registration
-from .messages import CloseReport
+from .messages import CloseReport, Message
 from .opening import (
     Ack,
     GivenCredentials,
@@ -28,6 +28,7 @@ from .opening import (
     settings_of,
 )
 from .publishing import UNSET, Payload, make_outgoing
+from .reply import Reply
 from .runtime import runtime
 from .session import Session
 from .settings import ConnectionSettings, SettingsDict
@@ -310,6 +311,59 @@ class Connection:
         subscription.attach(registration)
         self._session.register(registration)
         return subscription
+
+    # -- request and response -----------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        json: Any = UNSET,
+        response_topic: str | None = None,
+        timeout: float | None,
+    ) -> Message:
+        """Publish a request (QoS 1), wait for its reply, and return it.
+
+        The reply comes on `response_topic`, by default `<topic>/response`; the policy must allow `iot:Subscribe` and
+        `iot:Receive` for it, and the responder's policy `iot:Publish`. With MQTT 3.1.1 no other topic can be named, and
+        one request at a time is under way for each. `timeout`, in seconds, spans everything, also a time without
+        connection; `None` waits for ever. May be called from handlers.
+
+        Raises `OperationTimeout` (`stage` "queued": it was never sent), `PolicyDenied`, `ConnectionClosed`, and what
+        `publish()` raises.
+        """
+        self._runtime.check()
+        check_timeout(timeout)
+        reply = Reply()
+        request = self._session.requests.ask(
+            topic, payload, answer=reply, timeout=timeout, json=json, response_topic=response_topic
+        )
+        try:
+            return reply.result()
+        finally:  # by Ctrl+C it is left early; once it has ended, without effect
+            request.cancel()
+
+    def respond(
+        self,
+        topic_filter: str,
+        handler: Callable[[Message], object],
+        *,
+        max_queued: int = 1_000,
+        on_handler_error: OnHandlerError = "acknowledge",
+    ) -> Subscription:
+        """Answer requests: what `handler(message)` returns is published as the reply (QoS 1).
+
+        It may return bytes, text, a dict or a list (sent as JSON), or `None` (an empty reply). The reply goes to the
+        request's response topic, with MQTT 3.1.1 to `<topic>/response`. The request is acknowledged once the reply is
+        accepted. A handler that raises sends no reply: the requester's time runs out. Requests are answered one after
+        the other. The subscription is one as by `subscribe()`, with its arguments and errors.
+        """
+        refuse_coroutine_function(handler)
+        if not callable(handler):
+            raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
+        answering = self._session.requests.responder(handler)
+        return self.subscribe(topic_filter, answering, max_queued=max_queued, on_handler_error=on_handler_error)
 
     def __repr__(self) -> str:
         settings = self._session.settings
