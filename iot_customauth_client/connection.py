@@ -6,36 +6,33 @@ called from any thread and from handlers: none of our threads ever waits for som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from .clock import Clock
 from .errors import CustomAuthError
-from .futures import PublishFuture
+from .futures import PublishFuture, ReplyFuture
 from .inbox import Registration
 from .messages import CloseReport, Message
 from .opening import (
-    Ack,
     GivenCredentials,
     GivenOutbox,
-    OnHandlerError,
-    check_subscription,
+    check_handler,
     check_timeout,
     outbox_of,
-    refuse_coroutine_function,
     settings_of,
 )
-from .publishing import UNSET, Payload, make_outgoing
-from .reply import Reply
+from .publishing import UNSET, Payload, PublishArguments, check_qos, make_outgoing
 from .runtime import runtime
 from .session import Session
 from .settings import ConnectionSettings, SettingsDict
 from .shared_credentials import source_of
 from .standing import Standing
 from .state import State, StateChange
-from .subscription import Handler, Subscription
+from .subscription import Ack, Handler, OnHandlerError, Subscription, check_subscription
+from .topics import check_topic_filter
 
 if TYPE_CHECKING:
     from .service_handle import ServiceHandle
@@ -229,15 +226,8 @@ class Connection:
         topic: str,
         payload: Payload = b"",
         *,
-        json: Any = UNSET,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_seconds: int | None = None,
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation_data: bytes | None = None,
-        user_properties: Iterable[tuple[str, str]] = (),
         timeout: float | None = None,
+        **arguments: Unpack[PublishArguments],
     ) -> PublishFuture:
         """Accept a message to be sent, in the order of the calls, and return its future. Does not wait.
 
@@ -257,14 +247,7 @@ class Connection:
             promise=future,
             accepted_at=session.monotonic(),
             mqtt5=session.settings.protocol == "mqtt5",
-            json=json,
-            qos=qos,
-            retain=retain,
-            expiry_seconds=expiry_seconds,
-            content_type=content_type,
-            response_topic=response_topic,
-            correlation_data=correlation_data,
-            user_properties=user_properties,
+            **arguments,
         )
         future.follow(session.outbox, entry)
         session.outbox.accept(entry)
@@ -295,10 +278,17 @@ class Connection:
         Raises `InvalidTopic`, `NotSupported` (QoS 2), `ConnectionClosed`, and `TypeError` for a coroutine function.
         The service may refuse it later: see `Subscription.wait_granted`.
         """
+        check_topic_filter(topic_filter)
+        check_qos(qos)
+        check_handler(handler)
         check_subscription(
-            topic_filter, handler, qos=qos, ack=ack, max_queued=max_queued, on_handler_error=on_handler_error
+            handler,
+            qos=qos,
+            ack=ack,
+            on_handler_error=on_handler_error,
+            max_queued=max_queued,
+            mqtt5=self._session.settings.protocol == "mqtt5",
         )
-        refuse_coroutine_function(handler)
         subscription = Subscription(
             self._standing,
             topic_filter,
@@ -335,7 +325,7 @@ class Connection:
         """
         self._runtime.check()
         check_timeout(timeout)
-        reply = Reply()
+        reply = ReplyFuture()
         request = self._session.requests.ask(
             topic, payload, answer=reply, timeout=timeout, json=json, response_topic=response_topic
         )
@@ -359,9 +349,7 @@ class Connection:
         accepted. A handler that raises sends no reply: the requester's time runs out. Requests are answered one after
         the other. The subscription is one as by `subscribe()`, with its arguments and errors.
         """
-        refuse_coroutine_function(handler)
-        if not callable(handler):
-            raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
+        check_handler(handler, needed=True)
         answering = self._session.requests.responder(handler)
         return self.subscribe(topic_filter, answering, max_queued=max_queued, on_handler_error=on_handler_error)
 

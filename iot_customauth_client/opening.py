@@ -7,24 +7,21 @@ refused with words that say what to pass instead.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .credentials import Credentials
 from .errors import ConfigurationError
 from .outbox_memory import MemoryOutbox
-from .publishing import check_qos
 from .settings import ConnectionSettings
 from .shared_credentials import Fetch, SharedCredentials
-from .topics import check_topic_filter
+from .subscription import Ack as Ack
+from .subscription import OnHandlerError as OnHandlerError
 
 if TYPE_CHECKING:
     from .outbox_sqlite import SqliteOutbox
 
 GivenCredentials: TypeAlias = Credentials | SharedCredentials | Fetch
 GivenOutbox: TypeAlias = "MemoryOutbox | SqliteOutbox"
-Ack: TypeAlias = Literal["auto", "manual"]
-OnHandlerError: TypeAlias = Literal["acknowledge", "redeliver"]
 
 
 def settings_of(
@@ -57,33 +54,14 @@ def check_timeout(timeout: float | None) -> None:
         raise ConfigurationError(f"timeout must be seconds, 0 or more, or None for no limit: not {timeout!r}")
 
 
-def check_subscription(
-    topic_filter: str,
-    handler: Callable[..., object] | None,
-    *,
-    qos: int,
-    ack: str,
-    max_queued: int,
-    on_handler_error: str,
-) -> None:
-    """Raise what `subscribe()` raises at once for arguments that cannot be meant."""
-    check_topic_filter(topic_filter)
-    check_qos(qos)
-    if handler is not None and not callable(handler):
+def check_handler(handler: object, *, needed: bool = False) -> None:
+    """Raise TypeError for what cannot be a handler of the sync face, a coroutine function above all."""
+    if handler is None and not needed:
+        return
+    if not callable(handler):
         raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
-    if isinstance(max_queued, bool) or not isinstance(max_queued, int) or max_queued < 1:
-        raise ConfigurationError(f"max_queued must be a whole number, 1 or more, not {max_queued!r}")
-    if ack not in get_args(Ack):
-        raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
-    if on_handler_error not in get_args(OnHandlerError):
-        raise ConfigurationError(f'on_handler_error must be "acknowledge" or "redeliver", not {on_handler_error!r}')
-
-
-def refuse_coroutine_function(handler: object) -> None:
-    """Raise TypeError for a handler that would have to be awaited: nothing would, in the sync face."""
     # An object with `async def __call__` is one as well.
-    call = type(handler).__call__ if callable(handler) else None
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call):
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
         raise TypeError(
             "a coroutine function cannot be a handler here: nothing would await it. Pass a plain function, or use "
             "iot_customauth_client.aio"
