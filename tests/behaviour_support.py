@@ -130,6 +130,21 @@ class Device:
             if getattr(event, "client_id", None) == self.client_id and event.sequence > self.begun
         ]
 
+    def settle(self) -> None:
+        """Wait until all that follows from being connected has been arranged: a SUBSCRIBE is decided on after it."""
+        subscription = self.connection.subscribe(f"{self.topic}/settle")
+        subscription.wait_granted(WAIT)
+        subscription.close()
+
+    def wait_count(self, kind: type[Any], count: int) -> None:
+        """Wait until the endpoint has told of so many events of a kind about this device."""
+        self.wait_until(kind, lambda seen: len(seen) >= count)
+
+    def wait_until(self, kind: type[Any], enough: Callable[[list[Any]], bool]) -> None:
+        after: Any = self.begun
+        while not enough(self.seen(kind)):
+            after = self.service.wait_for(kind, client_id=self.client_id, after=after, timeout=WAIT)
+
     def wait_for(self, kind: type[Any], **fields: Any) -> Any:
         return self.service.wait_for(kind, client_id=self.client_id, after=self.begun, timeout=WAIT, **fields)
 
