@@ -83,7 +83,7 @@ class Authorizer:
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
 
-    def __call__(self, event: Mapping[str, Any], context: object) -> dict[str, object]:
+    def __call__(self, event: Mapping[str, Any], _context: object) -> dict[str, object]:
         payload = event["token"].split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return {
@@ -139,18 +139,21 @@ class Day:
         rows = []
         endpoint = LocalEndpoint({"tokens": authorizer}, clock=self.clock)
         endpoint._events = EventLog(max_events=500)  # it would keep the whole day otherwise, and look like a leak
-        with endpoint, connect(
-            endpoint.settings("device", protocol=self._protocol),  # type: ignore[arg-type]
-            credentials=self.tokens,
-            clock=self.clock,
-            timeout=WAIT_SECONDS,
-            on_state_change=self._note,
-        ) as connection:
-            with connection.subscribe(DOWN) as messages:
-                for hour in range(1, hours + 1):
-                    self._hour(endpoint, connection, messages)
-                    rows.append(self._row(hour, connection))
-                    print(*(f"{cell:>9}" for cell in rows[-1].cells()), flush=True)
+        with (
+            endpoint,
+            connect(
+                endpoint.settings("device", protocol=self._protocol),  # type: ignore[arg-type]
+                credentials=self.tokens,
+                clock=self.clock,
+                timeout=WAIT_SECONDS,
+                on_state_change=self._note,
+            ) as connection,
+            connection.subscribe(DOWN) as messages,
+        ):
+            for hour in range(1, hours + 1):
+                self._hour(endpoint, connection, messages)
+                rows.append(self._row(hour, connection))
+                print(*(f"{cell:>9}" for cell in rows[-1].cells()), flush=True)
         return rows
 
     def _hour(self, endpoint: LocalEndpoint, connection: Any, messages: Subscription) -> None:
@@ -162,8 +165,8 @@ class Day:
             self.clock.advance(min(STEP_SECONDS, left, until_due if until_due > 0 else STEP_SECONDS))
             if self.tokens.expires_at - LEEWAY_SECONDS <= self.clock.now().timestamp():
                 self._expect(self.tokens.wait_for(asked + 1), "no fetch although a renewal was due")
-            if self.tokens.fetches > asked:
-                self._wait_for_connects(connection, self.tokens.fetches)
+            # A renewal waits until a second of real time has passed since the last CONNECT: so must the day.
+            self._wait_for_connects(connection, self.tokens.fetches)
             connection.publish(TOPIC, b"%d" % self._sent).result(WAIT_SECONDS)
             self._sent += 1
             endpoint.publish(DOWN, b"%d" % self._received, qos=1)
