@@ -348,15 +348,27 @@ def run(fault: Fault) -> Row:
         wrong.append(f"{len(failed)} failed: {failed[0].exception(0)}")
     if duplicates and not fault.duplicates:
         wrong.append(f"{duplicates} twice")
-    error = next((change.error for change in changes if change.error is not None), None)
+    errors = dict.fromkeys(f"`{type(change.error).__name__}`" for change in changes if change.error is not None)
     return Row(
         fault,
-        states=" → ".join(change.state.value.upper() for change in changes) or "none: stays CONNECTED",
-        error="none" if error is None else f"`{type(error).__name__}`",
+        states=shown([change.state.value.upper() for change in changes]) or "none: stays CONNECTED",
+        error=", ".join(errors) or "none",
         seconds=seconds,
         messages="lost 0" + (", some twice" if duplicates else ""),
         wrong="; ".join(wrong),
     )
+
+
+def shown(states: list[str]) -> str:
+    """Write states in a row, a pair that comes again and again once with how often."""
+    parts: list[str] = []
+    while states:
+        pair, times = states[:2], 1
+        while len(pair) == 2 and states[2 * times : 2 * times + 2] == pair:
+            times += 1
+        parts.append(" → ".join(pair) + f" (×{times})" if times > 1 else states[0])  # noqa: RUF001
+        states = states[2 * times :] if times > 1 else states[1:]
+    return " → ".join(parts)
 
 
 def main() -> int:
