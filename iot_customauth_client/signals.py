@@ -72,13 +72,9 @@ class ClosingOnSignal:
         self._process = os.getpid()
         for number in signals:
             self._previous[number] = _handler_of(number)
-        try:
-            for number, previous in self._previous.items():
-                if previous is not signal.SIG_IGN:
-                    signal.signal(number, self._handle)
-        except (OSError, ValueError) as error:
-            self._put_back()
-            raise ConfigurationError(f"a handler for {_name(number)} cannot be set: {error}") from None
+        for number, previous in self._previous.items():
+            if previous is not signal.SIG_IGN:
+                self._set(number)
         self._closer = threading.Thread(target=self._run, name="iot-customauth-signals", daemon=True)
         self._closer.start()
         atexit.register(self._wait)
@@ -114,6 +110,13 @@ class ClosingOnSignal:
             return
         self._closing = True
         self._came.put(number)
+
+    def _set(self, number: int) -> None:
+        try:
+            signal.signal(number, self._handle)
+        except (OSError, ValueError) as error:
+            self._put_back()
+            raise ConfigurationError(f"a handler for {_name(number)} cannot be set: {error}") from None
 
     def _put_back(self) -> None:
         for number, previous in self._previous.items():
