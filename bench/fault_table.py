@@ -48,7 +48,6 @@ class Scene:
 
     endpoint: LocalEndpoint
     clock: ManualClock | None
-    endpoint_clock: ManualClock | None
     gate: Gate
     fetches: list[float] = field(default_factory=list)
     changes: list[StateChange] = field(default_factory=list)
@@ -306,7 +305,7 @@ def device(fault: Fault) -> Iterator[Scene]:
     clock = ManualClock() if fault.moved else None
     gate = Gate()
     with LocalEndpoint({"gate": gate}, clock=clock) as endpoint:
-        scene = Scene(endpoint, clock, clock, gate)
+        scene = Scene(endpoint, clock, gate)
         source: Any = scene.credentials
         if "disconnect_after_seconds" in fault.settings:
             source = Credentials.from_password("device", "x", authorizer="gate")
