@@ -6,134 +6,130 @@ called from any thread and from handlers: none of our threads ever waits for som
 
 from __future__ import annotations
 
-import inspect
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from .clock import Clock
-from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
+from .errors import CustomAuthError
 from .futures import PublishFuture, ReplyFuture
 from .inbox import Registration
 from .messages import CloseReport, Message
-from .outbox_choice import OutboxChoice
-from .outbox_memory import MemoryOutbox
+from .opening import (
+    GivenCredentials,
+    GivenOutbox,
+    check_handler,
+    check_timeout,
+    outbox_of,
+    settings_of,
+)
 from .publishing import UNSET, Payload, PublishArguments, check_qos, make_outgoing
 from .runtime import runtime
-from .service_handle import ServiceHandle
 from .session import Session
 from .settings import ConnectionSettings, SettingsDict
 from .shared_credentials import source_of
+from .standing import Standing
 from .state import State, StateChange
-from .stats import Stats
 from .subscription import Ack, Handler, OnHandlerError, Subscription, check_subscription
 from .topics import check_topic_filter
-from .workers import Serial, Workers
+
+if TYPE_CHECKING:
+    from .service_handle import ServiceHandle
+    from .stats import Stats
 
 ServiceT = TypeVar("ServiceT")
-
-_LAST_MOMENT_SECONDS: Final = 0.2
-_NO_LIMIT_SECONDS: Final = 365 * 86_400.0
 
 
 def connect(
     endpoint: str | ConnectionSettings,
     *,
     client_id: str | None = None,
-    credentials: object,
-    outbox: OutboxChoice | None = None,
-    on_state_change: Callable[[StateChange], None] | None = None,
+    credentials: GivenCredentials,
+    outbox: GivenOutbox | None = None,
+    on_state_change: Callable[[StateChange], object] | None = None,
     clock: Clock | None = None,
     timeout: float | None = 60,
     **settings: Unpack[SettingsDict],
 ) -> Connection:
     """Connect and return a `Connection`.
 
-    `endpoint` is a host name or finished `ConnectionSettings`; further settings override those. Waits until `timeout`
-    seconds are over (`None`: for ever; 0: returns at once and goes on in the background):
+    `endpoint` is a host name or finished `ConnectionSettings`; further settings override those. `credentials` are
+    `Credentials`, a function (plain or async) that returns some and is asked for new ones before they end, or a
+    `SharedCredentials`. `outbox` holds what was accepted and is not acknowledged: a `MemoryOutbox()` unless a
+    `SqliteOutbox(path)` shall keep it beyond this process. `on_state_change` is told of every change, the first one
+    included, as by `Connection.on_state_change`.
 
-    - a `ConfigurationError`, a certificate that is refused, a proxy's 407, expired credentials, and a refusal of the
-      endpoint (`AuthenticationRefused`) are raised at once;
+    Waits until `timeout` seconds are over (`None`: for ever; 0: returns at once and goes on in the background):
+
+    - a `ConfigurationError`, a certificate that is refused, a proxy's 407, expired credentials that cannot be renewed,
+      `CredentialsRejected`, and a refusal of the endpoint (`AuthenticationRefused`; after one more attempt if fresh
+      credentials can be had) are raised at once;
     - `ClosedBeforeConnack` is raised at the second time in a row: MQTT 3.1.1 refusals look like this, and so does a
       bad link;
-    - all else (DNS, TCP, time-outs, an unavailable server) is tried again, with growing, jittered pauses; at last
-      `ConnectTimeout` tells the last attempt's diagnosis.
+    - all else (DNS, TCP, time-outs, an unavailable server or source of credentials) is tried again, with growing,
+      jittered pauses; at last `ConnectTimeout` tells the last attempt's diagnosis.
 
-    If it raises, nothing of it can connect any more. The service may still end the connection at any time: its policy
-    can change, and the authorizer's `disconnectAfterInSeconds` ends it.
+    If it raises, nothing of it can connect any more. Once it was connected, a lost connection is made again, and only
+    `close()` or an error that more attempts cannot mend ends it. The service may end a connection at any time: its
+    policy can change, and the authorizer's `disconnectAfterInSeconds` ends it (see `disconnect_after_seconds`).
     """
-    overrides: dict[str, Any] = dict(settings)
-    if client_id is not None:
-        overrides["client_id"] = client_id
-    if isinstance(endpoint, ConnectionSettings):
-        finished = endpoint.replace(**overrides)
-    else:
-        finished = ConnectionSettings(endpoint=endpoint, **overrides)
-    connection = Connection(finished, credentials, outbox=outbox, on_state_change=on_state_change, clock=clock)
-    connection.open(timeout)
+    check_timeout(timeout)
+    connection = Connection(
+        settings_of(endpoint, client_id, dict(settings)),
+        credentials,
+        outbox=outbox,
+        on_state_change=on_state_change,
+        clock=clock,
+    )
+    connection._open(timeout)
     return connection
 
 
 class Connection:
-    """A connection to AWS IoT Core. Made by `connect()`; a context manager that closes it."""
+    """A connection to AWS IoT Core. Made by `connect()`; a context manager that closes it.
+
+    It outlives its network and its credentials: it connects again after a loss, and renews before credentials or the
+    connection's own time are over; what was accepted is kept and sent, subscriptions stay.
+    """
 
     def __init__(
         self,
         settings: ConnectionSettings,
-        credentials: object,
+        credentials: GivenCredentials,
         *,
-        outbox: OutboxChoice | None = None,
-        on_state_change: Callable[[StateChange], None] | None = None,
+        outbox: GivenOutbox | None = None,
+        on_state_change: Callable[[StateChange], object] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        shared = runtime()
-        self._runtime = shared
-        self._changed = threading.Condition()
-        self._listeners: list[Callable[[StateChange], None]] = []
-        self._telling = Serial(shared.workers)
-        self._state = State.CONNECTING
+        shared = self._runtime = runtime()
+        self._standing = Standing(shared)
         if on_state_change is not None:
-            self._listeners.append(on_state_change)
-        self._session = Session(
+            self._standing.listen(on_state_change)
+        self._session = self._standing.session = Session(
             settings,
             source_of(credentials),
-            outbox=outbox or MemoryOutbox(),
+            outbox=outbox_of(outbox),
             clock=clock or shared.clock,
             runtime=shared,
-            observer=self._observe,
+            observer=self._standing.observe,
         )
 
-    # -- connecting and ending ----------------------------------------------------------------------------------------
-
-    def open(self, timeout: float | None) -> None:
+    def _open(self, timeout: float | None) -> None:
         """Begin to connect, and wait for it; `connect()` does this."""
-        self._session.start(self)
-        if timeout == 0:
-            return
-        try:
-            if not self._wait_for(lambda: self._state in (State.CONNECTED, State.CLOSED), timeout):
-                self._session.give_up(timeout or 0.0)
-                self._wait_for(lambda: self._state in (State.CONNECTED, State.CLOSED), None)
-        except BaseException:  # Ctrl+C, or what a signal handler raised: nobody will have the connection to close it
-            self.begin_close()
-            self.finish_close(_LAST_MOMENT_SECONDS)
-            raise
-        if self._state is State.CLOSED:
-            error = self._session.error
-            raise error if error is not None else self.closed_error("closed while connecting")
+        self._standing.open(timeout)
+
+    # -- where it stands ----------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
         """Where the connection stands."""
-        return self._state
+        return self._standing.state
 
     @property
     def connected(self) -> bool:
         """Whether it is connected just now."""
-        return self._state is State.CONNECTED
+        return self._standing.connected
 
     @property
     def last_error(self) -> CustomAuthError | None:
@@ -142,22 +138,37 @@ class Connection:
 
     @property
     def native(self) -> Any:
-        """The live `awscrt.mqtt5.Client` or `awscrt.mqtt.Connection`; `None` before the first attempt."""
+        """The live `awscrt.mqtt5.Client` or `awscrt.mqtt.Connection`; `None` before the first attempt.
+
+        It stays the same across reconnects while the carried credentials do. It is another one after a renewal on
+        `mqtt5` with credentials in CONNECT: bind to it by `service()`.
+        """
         self._runtime.check()
         return self._session.native
 
-    @property
-    def workers(self) -> Workers:
-        """The threads that handlers run on."""
-        return self._runtime.workers
+    def service(self, factory: Callable[[Any], ServiceT]) -> ServiceHandle[ServiceT]:
+        """Make a client that binds to the native object, such as awsiot's shadow, jobs and identity clients.
+
+        `factory(native)` is called now (or, before the first attempt, once there is a native object), and again
+        whenever that is replaced; `.current` of the handle is the latest.
+        """
+        self._runtime.check()
+        return self._session.service(factory)
+
+    def stats(self) -> Stats:
+        """Return counts of this moment: attempts, renewals, messages, what waits in the outbox and how old it is."""
+        return self._session.stats()
+
+    def on_state_change(self, callback: Callable[[StateChange], object]) -> Callable[[], None]:
+        """Call `callback(change)`, on a worker thread and in order, at every change; returns what removes it."""
+        self._runtime.check()
+        return self._standing.listen(callback)
 
     def wait_connected(self, timeout: float | None = None) -> None:
         """Wait until it is connected. Raises what ended it, or `OperationTimeout` after `timeout` seconds."""
         self._runtime.check()
-        if not self._wait_for(lambda: self._state in (State.CONNECTED, State.CLOSED), timeout):
-            raise OperationTimeout(f"not connected within {timeout} s", stage="queued")
-        if self._state is State.CLOSED:
-            raise self.closed_error("the connection is closed")
+        check_timeout(timeout)
+        self._standing.wait_connected(timeout)
 
     def wait_closed(self, timeout: float | None = None) -> None:
         """Wait until it is over; raises `ConnectionClosed` with the cause, if an error ended it.
@@ -165,61 +176,40 @@ class Connection:
         Raises `OperationTimeout` after `timeout` seconds.
         """
         self._runtime.check()
-        if not self._wait_for(lambda: self._state is State.CLOSED, timeout):
-            raise OperationTimeout(f"still open after {timeout} s", stage="queued")
-        if self._session.error is not None:
-            raise self.closed_error("the connection is closed")
-
-    def on_state_change(self, callback: Callable[[StateChange], None]) -> Callable[[], None]:
-        """Call `callback(change)`, on a worker thread and in order, at every change; returns what removes it."""
-        self._runtime.check()
-        self._listeners = [*self._listeners, callback]
-
-        def remove() -> None:
-            self._listeners = [each for each in self._listeners if each is not callback]
-
-        return remove
-
-    def stats(self) -> Stats:
-        """Return the connection's numbers of this moment."""
-        return self._session.stats()
-
-    def service(self, factory: Callable[[Any], ServiceT]) -> ServiceHandle[ServiceT]:
-        """Return a handle on what `factory(native)` makes, rebuilt whenever the native object is replaced."""
-        return self._session.service(factory)
+        check_timeout(timeout)
+        self._standing.wait_closed(timeout)
 
     def retry_now(self) -> None:
-        """Make the next attempt at once."""
+        """Try to connect at once, if it waits for the next attempt: the modem came up. Else without effect.
+
+        Never more than one CONNECT a second is sent for a client id.
+        """
+        self._runtime.check()
         self._session.retry_now()
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all that was accepted is acknowledged, across reconnects.
+
+        Raises `OperationTimeout` after `timeout` seconds (`None`: no limit), `ConnectionClosed` if the connection
+        ended with messages unacknowledged. What became of each message is told by its future.
+        """
+        self._runtime.check()
+        check_timeout(timeout)
+        self._standing.flush(timeout)
 
     def close(self, *, timeout: float | None = 5.0, drain: bool = True) -> CloseReport:
         """Close, and say what was left: back within `timeout` seconds, whatever the network does.
 
-        With `drain` it first waits for acknowledgements of what was accepted (`timeout=None`: for ever). A second call
-        does nothing. A handler,
-        any thread, and a callback may call it; a signal handler should not.
+        With `drain` it first waits for acknowledgements of what was accepted (`timeout=None`: for ever). What a
+        `SqliteOutbox` has stored by then is kept, and goes out with the next process. Session and subscriptions stay
+        at the service for `session_expiry_seconds`. A second call does nothing. A handler, any thread, and a callback
+        may call it; on a signal use `close_on_signal`, or call it from another thread.
         """
         self._runtime.check()
-        deadline = time.monotonic() + (_NO_LIMIT_SECONDS if timeout is None else timeout)
-        if drain and self._state is not State.CLOSED:
-            self._drain(deadline)
-        self.begin_close()
-        self.finish_close(max(_LAST_MOMENT_SECONDS, deadline - time.monotonic()))
-        return CloseReport(unacknowledged=self._session.lost, kept=self._session.kept)
-
-    def begin_close(self) -> None:
-        """Begin to close, without draining; returns at once."""
-        self._session.end()
-
-    def finish_close(self, timeout: float) -> None:
-        """Wait until it is closed, at most `timeout` seconds; then abandon what is left of it."""
-        if not self._wait_for(lambda: self._state is State.CLOSED, timeout):
-            self._session.abandon()
-            self._wait_for(lambda: self._state is State.CLOSED, _LAST_MOMENT_SECONDS if timeout else 0.0)
-
-    def closed_error(self, message: str) -> ConnectionClosed:
-        """Return a `ConnectionClosed` with the cause of the end, if there is one."""
-        return self._session.closed_error(message)
+        check_timeout(timeout)
+        return self._standing.close(timeout, drain=drain)
 
     def __enter__(self) -> Self:
         return self
@@ -248,6 +238,7 @@ class Connection:
         Raises at once `InvalidTopic`, `PayloadTooLarge`, `NotSupported`, `OutboxFull`, `ConnectionClosed` and
         `ConfigurationError`. The service may refuse it later (`PolicyDenied`), with MQTT 3.1.1 by hanging up.
         """
+        self._runtime.check()
         session = self._session
         future = PublishFuture(self._runtime.workers)
         entry = make_outgoing(
@@ -259,7 +250,6 @@ class Connection:
             **arguments,
         )
         future.follow(session.outbox, entry)
-        self._runtime.check()
         session.outbox.accept(entry)
         if timeout is not None:
             future.expire_at(partial(session.call_in, timeout), timeout)
@@ -275,26 +265,22 @@ class Connection:
         max_queued: int = 1_000,
         on_handler_error: OnHandlerError = "acknowledge",
     ) -> Subscription:
-        """Subscribe to a topic filter; returns at once.
+        """Subscribe to a topic filter; returns at once. It lives on across reconnects, until closed.
 
         With a `handler`, it is called with each `Message` on a worker thread, one at a time and in order, and may
         block, publish and wait. Without one, the `Subscription` is an iterator. `ack="manual"`: messages are
-        acknowledged by `Message.ack()` only (MQTT 5). `max_queued` bounds what waits here with QoS 0: the oldest is
+        acknowledged by `Message.ack()` only (MQTT 5). `on_handler_error="redeliver"` leaves the message of a handler
+        that raised unacknowledged: the service sends it again when the session is resumed (MQTT 5), and until then it
+        counts among the 100 that may be unacknowledged. `max_queued` bounds what waits here with QoS 0: the oldest is
         dropped and counted. QoS 1 is never dropped: with MQTT 5 the service holds back after 100 unacknowledged ones,
         with 3.1.1, where awscrt acknowledges on arrival, what waits here has no bound.
-
-        A message whose handler raised is logged and acknowledged; with `on_handler_error="redeliver"` (MQTT 5, QoS 1)
-        it is not: the service sends it again when the session is resumed, and until then it is one of those 100.
 
         Raises `InvalidTopic`, `NotSupported` (QoS 2), `ConnectionClosed`, and `TypeError` for a coroutine function.
         The service may refuse it later: see `Subscription.wait_granted`.
         """
         check_topic_filter(topic_filter)
         check_qos(qos)
-        if handler is not None and _is_async(handler):
-            raise TypeError("a coroutine function cannot be a handler here: nothing would await it")
-        if handler is not None and not callable(handler):
-            raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
+        check_handler(handler)
         check_subscription(
             handler,
             qos=qos,
@@ -304,12 +290,19 @@ class Connection:
             mqtt5=self._session.settings.protocol == "mqtt5",
         )
         subscription = Subscription(
-            self, topic_filter, handler=handler, ack=ack, max_queued=max_queued, on_handler_error=on_handler_error
+            self._standing,
+            topic_filter,
+            handler=handler,
+            ack=ack,
+            max_queued=max_queued,
+            on_handler_error=on_handler_error,
         )
         registration = Registration(topic_filter, qos, subscription)
         subscription.attach(registration)
         self._session.register(registration)
         return subscription
+
+    # -- request and response -----------------------------------------------------------------------------------------
 
     def request(
         self,
@@ -320,76 +313,48 @@ class Connection:
         response_topic: str | None = None,
         timeout: float | None,
     ) -> Message:
-        """Publish a request with QoS 1, wait for its reply, and return it.
+        """Publish a request (QoS 1), wait for its reply, and return it.
 
-        The reply comes on `response_topic` (default: `<topic>/response`, and with MQTT 3.1.1 no other): the policy has
-        to allow `iot:Subscribe` and `iot:Receive` on it. `timeout` (seconds; `None`: for ever) includes the time
-        without a connection. With MQTT 3.1.1 requests with one reply topic are sent one after the other.
+        The reply comes on `response_topic`, by default `<topic>/response`; the policy must allow `iot:Subscribe` and
+        `iot:Receive` for it, and the responder's policy `iot:Publish`. With MQTT 3.1.1 no other topic can be named, and
+        one request at a time is under way for each. `timeout`, in seconds, spans everything, also a time without
+        connection; `None` waits for ever. May be called from handlers.
 
-        Raises what `publish()` raises, `PolicyDenied` if the request or the subscription to its reply was refused,
-        `OperationTimeout` and `ConnectionClosed`.
+        Raises `OperationTimeout` (`stage` "queued": it was never sent), `PolicyDenied`, `ConnectionClosed`, and what
+        `publish()` raises.
         """
+        self._runtime.check()
+        check_timeout(timeout)
         reply = ReplyFuture()
         request = self._session.requests.ask(
-            topic, payload, json=json, response_topic=response_topic, timeout=timeout, answer=reply
+            topic, payload, answer=reply, timeout=timeout, json=json, response_topic=response_topic
         )
         try:
             return reply.result()
-        except BaseException:
+        finally:  # by Ctrl+C it is left early; once it has ended, without effect
             request.cancel()
-            raise
 
     def respond(
         self,
         topic_filter: str,
         handler: Callable[[Message], object],
         *,
+        max_queued: int = 1_000,
         on_handler_error: OnHandlerError = "acknowledge",
     ) -> Subscription:
         """Answer requests: what `handler(message)` returns is published as the reply (QoS 1).
 
-        It may return bytes, text, a dict or a list (sent as JSON), or `None` (an empty reply). The request is
-        acknowledged once the reply is accepted. A handler that raises sends no reply: the requester's time runs out.
-        A message that is a reply itself is left alone, should the filter match it.
-
-        Raises what `subscribe()` raises.
+        It may return bytes, text, a dict or a list (sent as JSON), or `None` (an empty reply). The reply goes to the
+        request's response topic, with MQTT 3.1.1 to `<topic>/response`. The request is acknowledged once the reply is
+        accepted. A handler that raises sends no reply: the requester's time runs out. Requests are answered one after
+        the other. The subscription is one as by `subscribe()`, with its arguments and errors.
         """
-        if handler is not None and _is_async(handler):
-            raise TypeError("a coroutine function cannot be a handler here: nothing would await it")
-        respond = self._session.requests.responder(handler)
-        return self.subscribe(topic_filter, respond, on_handler_error=on_handler_error)
-
-    def unregister(self, registration: Registration) -> None:
-        """Take a subscription away; `Subscription.close()` does this."""
-        self._runtime.check()
-        self._session.unregister(registration)
+        check_handler(handler, needed=True)
+        answering = self._session.requests.responder(handler)
+        return self.subscribe(topic_filter, answering, max_queued=max_queued, on_handler_error=on_handler_error)
 
     def __repr__(self) -> str:
         settings = self._session.settings
-        return f"Connection({settings.client_id!r} at {settings.endpoint}:{settings.port}, {self._state.value})"
-
-    # -- inside -------------------------------------------------------------------------------------------------------
-
-    def _drain(self, deadline: float) -> None:
-        """Wait until nothing is under way, until the monotonic time `deadline`."""
-        quiet = threading.Event()
-        self._session.when_quiet(quiet.set)
-        self._session.outbox.wait_empty(max(0.0, deadline - time.monotonic()))
-        quiet.wait(max(0.0, deadline - time.monotonic()))
-
-    def _observe(self, change: StateChange) -> None:
-        with self._changed:
-            self._state = change.state
-            self._changed.notify_all()
-        for listener in self._listeners:
-            self._telling.post(partial(listener, change))
-
-    def _wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
-        with self._changed:
-            return self._changed.wait_for(condition, timeout)
-
-
-def _is_async(handler: object) -> bool:
-    # An object with `async def __call__` is one as well.
-    call = type(handler).__call__ if callable(handler) else None
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+        return (
+            f"Connection({settings.client_id!r} at {settings.endpoint}:{settings.port}, {self._standing.state.value})"
+        )

@@ -26,8 +26,8 @@ from .messages import Message
 from .runtime import runtime
 
 if TYPE_CHECKING:
-    from .connection import Connection
     from .inbox import Registration
+    from .standing import Standing
 
 Handler = Callable[[Message], object]
 Ack = Literal["auto", "manual"]
@@ -74,7 +74,7 @@ class Subscription:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Standing,
         topic_filter: str,
         *,
         handler: Handler | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -54,8 +55,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def run_pubsub(file: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return run_example("pubsub.py", file, environment=environment)
+
+
+def run_example(name: str, *arguments: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "examples/pubsub.py", str(file)],
+        [sys.executable, f"examples/{name}", *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -91,3 +96,36 @@ def test_pubsub_with_a_wrong_password_ends_with_the_reason_and_shows_no_secret(s
     assert "wrong user name, password or token" in done.stderr
     assert "wrong-secret-01" not in done.stdout + done.stderr
     assert "user01" not in done.stdout + done.stderr
+
+
+def test_the_gateway_hears_all_reports_of_its_devices(served: Served) -> None:
+    done = run_example("gateway.py", "examples/device.toml", "2", environment=served.environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    reports = {line for line in done.stdout.splitlines() if line.startswith("report")}
+    assert reports == {f"report {number} of {device}" for number in (0, 1) for device in ("boiler", "meter", "window")}
+    assert "sent and acknowledged: 6" in done.stdout
+
+
+def test_the_sensor_keeps_what_it_could_not_deliver_for_its_next_start(served: Served, tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    nowhere = {**served.environment, "IOT_CUSTOMAUTH_PORT": "1"}
+    with subprocess.Popen(
+        [sys.executable, "examples/sensor_outbox.py", "examples/device.toml", str(outbox)],
+        cwd=ROOT,
+        env=nowhere,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as sensor:
+        try:
+            assert sensor.stdout is not None
+            for line in sensor.stdout:
+                if line == "stored reading 1\n":
+                    sensor.terminate()
+            assert sensor.wait(START_SECONDS) == -signal.SIGTERM
+        finally:
+            sensor.kill()
+    done = run_example("sensor_outbox.py", "examples/device.toml", outbox, "1", environment=served.environment)
+    assert done.returncode == 0, done.stderr
+    assert "3 readings delivered, 0 are kept for the next start" in done.stdout

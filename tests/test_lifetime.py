@@ -226,7 +226,7 @@ def test_a_connection_object_of_another_process_cannot_be_used(client_id: str) -
         runtime_module._after_fork()
         failure(ConfigurationError, connection.publish, "open/a", b"", code="used_after_fork")
         failure(ConfigurationError, connection.subscribe, "open/a", code="used_after_fork")
-        failure(ConfigurationError, connection.open, 1, code="used_after_fork")
+        failure(ConfigurationError, connection._open, 1, code="used_after_fork")
     finally:
         runtime_module._current = inherited
         runtime_module._inherited.clear()

@@ -1,0 +1,68 @@
+"""What both faces do before they open a connection or subscribe: check the arguments, fill in what was left out.
+
+Nothing here waits, connects or reads a file. What users pass is either turned into the value that the session wants, or
+refused with words that say what to pass instead.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .credentials import Credentials
+from .errors import ConfigurationError
+from .outbox_memory import MemoryOutbox
+from .settings import ConnectionSettings
+from .shared_credentials import Fetch, SharedCredentials
+from .subscription import Ack as Ack
+from .subscription import OnHandlerError as OnHandlerError
+
+if TYPE_CHECKING:
+    from .outbox_sqlite import SqliteOutbox
+
+GivenCredentials: TypeAlias = Credentials | SharedCredentials | Fetch
+GivenOutbox: TypeAlias = "MemoryOutbox | SqliteOutbox"
+
+
+def settings_of(
+    endpoint: str | ConnectionSettings, client_id: str | None, overrides: dict[str, Any]
+) -> ConnectionSettings:
+    """Return the settings to connect with: what is given beside finished ones overrides those."""
+    given = dict(overrides)
+    if client_id is not None:
+        given["client_id"] = client_id
+    if isinstance(endpoint, ConnectionSettings):
+        return endpoint.replace(**given) if given else endpoint
+    return ConnectionSettings(endpoint=endpoint, **given)
+
+
+def outbox_of(outbox: GivenOutbox | None) -> GivenOutbox:
+    """Return the outbox that was passed, or the default one. Raises `ConfigurationError` for what is none."""
+    if outbox is None:
+        return MemoryOutbox()
+    if isinstance(outbox, type) or not callable(getattr(outbox, "open", None)):
+        kind = outbox.__name__ if isinstance(outbox, type) else type(outbox).__name__
+        raise ConfigurationError(f"outbox must be a MemoryOutbox(...) or SqliteOutbox(path, ...), not {kind}")
+    return outbox
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise `ConfigurationError` for a time-out that is no number of seconds, or less than 0."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise ConfigurationError(f"timeout must be seconds, 0 or more, or None for no limit: not {timeout!r}")
+
+
+def check_handler(handler: object, *, needed: bool = False) -> None:
+    """Raise TypeError for what cannot be a handler of the sync face, a coroutine function above all."""
+    if handler is None and not needed:
+        return
+    if not callable(handler):
+        raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
+    # An object with `async def __call__` is one as well.
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
+        raise TypeError(
+            "a coroutine function cannot be a handler here: nothing would await it. Pass a plain function, or use "
+            "iot_customauth_client.aio"
+        )
