@@ -1,0 +1,100 @@
+"""The future of a publish, for asyncio.
+
+It is the outbox's `Promise`: told on the native thread, it brings the news to the loop. It never keeps the loop waiting
+and is never the reason for a line in the log: whoever forgets it has still published, and the connection counts what
+failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .errors import CustomAuthError, OperationTimeout
+
+if TYPE_CHECKING:
+    from .aio_core import Core
+    from .clock import Timer
+    from .messages import PublishResult
+    from .outgoing import Outgoing
+
+    _Future = asyncio.Future[PublishResult]
+else:
+    _Future = asyncio.Future
+
+
+class PublishFuture(_Future):
+    """Resolves when the service has acknowledged the message (QoS 0: when it was written).
+
+    An `asyncio.Future`: await it, gather it, or forget it: the message is published all the same, and what happened to
+    a forgotten one is counted in `stats()` and not logged as an exception "never retrieved". Awaiting raises
+    `PolicyDenied` and other `OperationError`s for this message, `ConnectionClosed` if the connection ended before,
+    `OperationTimeout` after the `timeout` of `publish()`.
+
+    Cancelling it, or the task that awaits it, withdraws the message if it was not sent yet; one that was sent may
+    still arrive. Other messages and the connection are not touched.
+    """
+
+    __slots__ = ("_core", "_entry", "_timer")
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(loop=core.loop)
+        self._core = core
+        self._entry: Outgoing | None = None
+        self._timer: Timer | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Stop waiting, and withdraw the message if it was not sent yet; `False` if the end is known already."""
+        entry = self._entry
+        if entry is not None and not self.done():
+            self._core.session.outbox.withdraw(entry)
+            self._release()
+        return super().cancel(msg)
+
+    # -- the outbox's side: see outgoing.Promise (any thread) ---------------------------------------------------------
+
+    def resolve(self, result: PublishResult) -> None:
+        """It arrived."""
+        self._core.post(self._resolved, result)
+
+    def reject(self, error: CustomAuthError) -> None:
+        """It did not, or nobody can tell."""
+        self._core.post(self._rejected, error)
+
+    # -- on the loop --------------------------------------------------------------------------------------------------
+
+    def follow(self, entry: Outgoing) -> None:
+        """Know what to withdraw. Called before the outbox accepts the entry."""
+        self._entry = entry
+
+    def expire_in(self, timeout: float) -> None:
+        """End with `OperationTimeout` after some seconds of the connection's clock."""
+        core = self._core
+        self._timer = core.session.call_in(timeout, lambda: core.post(self._time_out, timeout))
+
+    def _resolved(self, result: PublishResult) -> None:
+        if not self.done():  # cancelled or timed out: that end counts
+            self._release()
+            self.set_result(result)
+
+    def _rejected(self, error: CustomAuthError) -> None:
+        if not self.done():
+            self._release()
+            self.set_exception(error)
+            self.exception()  # so that asyncio does not log one that nobody awaits
+
+    def _time_out(self, timeout: float) -> None:
+        entry = self._entry
+        if entry is None or self.done():
+            return
+        if self._core.session.outbox.withdraw(entry):
+            message = f"the message to {entry.topic!r} was not sent within {timeout:g} s and is withdrawn"
+            self._rejected(OperationTimeout(message, stage="queued"))
+        else:
+            message = f"the message to {entry.topic!r} was not acknowledged within {timeout:g} s; it may still arrive"
+            self._rejected(OperationTimeout(message, stage="sent"))
+
+    def _release(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._entry = self._timer = None
