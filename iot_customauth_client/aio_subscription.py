@@ -193,6 +193,7 @@ class Subscription:
     # -- on the loop --------------------------------------------------------------------------------------------------
 
     def _arrived(self, _: None) -> None:
+        self._core.waker.handled -= 1  # the messages count, not the news of them
         if self._handler is None:
             self._wake_one()
         elif self._serving is None:
@@ -338,6 +339,7 @@ class Subscription:
         """Take the next message, under the lock."""
         if not self._queue:
             return None
+        self._core.waker.handled += 1
         message = self._queue.popleft()
         self._droppable -= message.qos == 0
         return message

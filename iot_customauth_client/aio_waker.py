@@ -3,7 +3,7 @@
 Waking a loop costs more than handing it a message: a write to its self-pipe, a system call to read it back, and the
 interpreter lock changes hands twice. So acknowledgements and messages are appended to one list for each loop, and the
 loop is woken only when no wake-up is under way. Under load even that is once for every message or two, so then the
-loop comes back by itself a millisecond later (it *lingers*), and the native thread works on undisturbed.
+loop comes back by itself two milliseconds later (it *lingers*), and the native thread works on undisturbed.
 
 Whether lingering pays can only be seen by trying: it doubles what a flood achieves, and it slows down whoever waits for
 one answer before the next question. `Pace` tries, compares the rates, and tries ever more rarely what did not help. A
@@ -27,16 +27,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-LINGER_SECONDS: Final = 0.001
+LINGER_SECONDS: Final = 0.002
 _QUIET_SECONDS: Final = 0.002
-_FEWEST: Final = 16
-_MOST: Final = 2_048
-_SINGLES: Final = 32
-_CROWD: Final = 1.5
+_FEWEST: Final = 8
+_MOST: Final = 4_096
+_FEW_FACTOR: Final = 32
+_CROWD: Final = 3
 _WORTHWHILE: Final = 4
-_TRIAL: Final = 4
-_TERM: Final = 400
-_AS_GOOD: Final = 0.95
+_TRIAL: Final = 5
+_TERM: Final = 1_000
+_AS_GOOD: Final = 0.85
 
 ArgumentT = TypeVar("ArgumentT")
 ResultT = TypeVar("ResultT")
@@ -56,52 +56,55 @@ class Pace:
     """Decides after each wake-up of a loop whether the next one comes by itself, after `LINGER_SECONDS`.
 
     *Direct* wake-ups are counted while they follow each other closely. After enough of them comes a trial of a few
-    lingering ones. If those handled as much in the same time, lingering goes on, for a term; if not, the number of
-    direct wake-ups before the next trial doubles. Wake-ups for single calls say little about a flood: many more of
-    them are needed, so that a chain of question and answer meets a trial once in hundreds of rounds.
+    lingering ones. If those handle as much in the same time, lingering goes on, for a term; if not, the number of
+    direct wake-ups before the next trial doubles. Wake-ups for one or two things look like question and answer: many
+    more of them are needed, so that such a chain meets a trial once in hundreds of rounds.
     """
 
-    __slots__ = ("_began", "_calls", "_direct_rate", "_last", "_lingering", "_needed", "_wakes")
+    __slots__ = ("_began", "_direct_rate", "_handled", "_last", "_lingering", "_needed", "_wakes")
 
     def __init__(self) -> None:
         self._lingering = False
         self._needed = _FEWEST
         self._wakes = 0
-        self._calls = 0
+        self._handled = 0
         self._began = 0.0
         self._last = float("-inf")
         self._direct_rate = 0.0
 
-    def lingers(self, calls: int, now: float) -> bool:
-        """Note a wake-up that handled so many calls, at a time in seconds; say whether to linger after it."""
+    def lingers(self, handled: int, now: float) -> bool:
+        """Note a wake-up and what was handled since the last one, at a time in seconds; say whether to linger now."""
         if self._lingering:
-            return self._after_linger(calls, now)
+            return self._after_linger(handled, now)
         if now - self._last > _QUIET_SECONDS:
             self._restart(now)
         else:
             self._wakes += 1
-            self._calls += calls
+            self._handled += handled
         self._last = now
         if self._wakes < self._needed:
             return False
-        if self._calls < _CROWD * self._wakes and self._wakes < _SINGLES * self._needed:
+        if self._handled < _CROWD * self._wakes and self._wakes < _FEW_FACTOR * self._needed:
             return False
         self._direct_rate = self._rate(now)
         self._lingering = True
         self._restart(now)
         return True
 
-    def _after_linger(self, calls: int, now: float) -> bool:
+    def _after_linger(self, handled: int, now: float) -> bool:
+        if self._wakes == 0:  # what was handled belongs to the last direct one
+            self._restart(now)
+            self._wakes = 1
+            return True
         self._wakes += 1
-        self._calls += calls
-        in_trial = self._wakes <= _TRIAL
-        if calls >= _WORTHWHILE and self._wakes < _TERM:
+        self._handled += handled
+        if handled >= _WORTHWHILE and self._wakes < _TERM:
             if self._wakes != _TRIAL:
                 return True
             if self._rate(now) >= _AS_GOOD * self._direct_rate:
                 self._needed = _FEWEST
                 return True
-        if in_trial:
+        if self._wakes <= _TRIAL:
             self._needed = min(_MOST, 2 * self._needed)
         self._lingering = False
         self._restart(now)
@@ -109,20 +112,22 @@ class Pace:
         return False
 
     def _rate(self, now: float) -> float:
-        return self._calls / max(now - self._began, 1e-6)
+        return self._handled / max(now - self._began, 1e-6)
 
     def _restart(self, now: float) -> None:
-        self._wakes = self._calls = 0
+        self._wakes = self._handled = 0
         self._began = now
 
 
 class Waker:
     """Runs calls from any thread on one event loop, in order. Get it by `waker_of`."""
 
-    __slots__ = ("__weakref__", "_awake", "_calls", "_closed", "_later", "_orphans", "_pace", "loop")
+    __slots__ = ("__weakref__", "_awake", "_calls", "_closed", "_later", "_orphans", "_pace", "handled", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.handled = 0
+        """What was handled since the last wake-up; consumers add messages that needed none of their own."""
         self._calls: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._awake = False
         self._closed = False
@@ -149,9 +154,12 @@ class Waker:
     def _run(self) -> None:
         lingers = False
         try:
-            count = self._work_off()
+            self._work_off()
             # With a timer on its way this run is a second one, from two threads that found the flag down at once.
-            lingers = self._later is not None or self._pace.lingers(count, self.loop.time())
+            lingers = self._later is not None
+            if not lingers:
+                handled, self.handled = self.handled, 0
+                lingers = self._pace.lingers(handled, self.loop.time())
         finally:  # also after a KeyboardInterrupt: whoever runs the loop again, to close, must be heard
             if not lingers:
                 self._awake = False
@@ -165,10 +173,11 @@ class Waker:
         self._later = None
         self._run()
 
-    def _work_off(self) -> int:
-        """Run what was posted until now; return how much that was."""
+    def _work_off(self) -> None:
+        """Run what was posted until now."""
         calls = self._calls
-        count = left = len(calls)
+        left = len(calls)
+        self.handled += left
         while left:
             left -= 1
             call, argument = calls.popleft()
@@ -176,7 +185,6 @@ class Waker:
                 call(argument)
             except Exception:  # noqa: BLE001 - the others have their turn all the same
                 _log.exception("a call on the event loop failed")
-        return count
 
     def _forsake(self) -> None:
         self._awake = False  # so that every later post comes here as well, and nothing piles up
