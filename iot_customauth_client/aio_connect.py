@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from .aio_connection import Connection
     from .aio_core import Core
     from .clock import Clock
-    from .credentials import Credentials
+    from .opening import GivenCredentials, GivenOutbox
     from .runtime import Runtime
     from .settings import ConnectionSettings, SettingsDict
-    from .shared_credentials import Fetch, SharedCredentials
     from .state import StateChange
 
 
@@ -32,7 +31,8 @@ def connect(
     endpoint: str | ConnectionSettings,
     *,
     client_id: str | None = None,
-    credentials: Credentials | SharedCredentials | Fetch,
+    credentials: GivenCredentials,
+    outbox: GivenOutbox | None = None,
     on_state_change: Callable[[StateChange], object] | None = None,
     clock: Clock | None = None,
     timeout: float | None = 60,
@@ -41,23 +41,27 @@ def connect(
     """Return what gives a `Connection` when it is awaited, or entered with `async with`.
 
     Arguments, and what is raised after how long, are those of the sync `connect()`; all of it is raised where it is
-    awaited. An async function as `credentials` runs on this event loop. Cancelled, nothing of it can connect any more.
+    awaited. An async function as `credentials` runs on this event loop, `on_state_change` is called on it. Cancelled,
+    nothing of it can connect any more.
     """
     overrides: dict[str, Any] = dict(settings)
-    if client_id is not None:
-        overrides["client_id"] = client_id
 
     def prepare(loop: asyncio.AbstractEventLoop, shared: Runtime) -> Core:
         import_module("json")  # publish(json=...) and Message.json() would load it on the loop
 
         from .aio_core import Core
-        from .settings import ConnectionSettings
+        from .opening import check_timeout, outbox_of, settings_of
+        from .shared_credentials import source_of
 
-        if isinstance(endpoint, ConnectionSettings):
-            finished = endpoint.replace(**overrides)
-        else:
-            finished = ConnectionSettings(endpoint=endpoint, **overrides)
-        core = Core(loop, shared, finished, credentials, clock=clock)
+        check_timeout(timeout)
+        core = Core(
+            loop,
+            shared,
+            settings_of(endpoint, client_id, overrides),
+            source_of(credentials),
+            outbox=outbox_of(outbox),
+            clock=clock,
+        )
         if on_state_change is not None:
             core.listeners.append(on_state_change)
         return core

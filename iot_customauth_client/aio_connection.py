@@ -8,22 +8,32 @@ the connection as it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from .aio_core import Core, Listener
-from .aio_futures import PublishFuture
+from .aio_futures import PublishFuture, Reply
 from .aio_subscription import Handler, Subscription
-from .errors import ConfigurationError, ConnectionClosed, CustomAuthError, OperationTimeout
+from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
 from .inbox import Registration
-from .messages import CloseReport
+from .messages import CloseReport, Message
+from .opening import check_timeout
 from .publishing import UNSET, Payload, check_qos, make_outgoing
+from .requests import is_reply
 from .state import State
+from .subscription import check_subscription
 from .topics import check_topic_filter
 
 if TYPE_CHECKING:
-    from .subscription import Ack
+    from .opening import Ack, OnHandlerError
+    from .publishing import PublishArguments
+    from .service_handle import ServiceHandle
+    from .stats import Stats
+
+ServiceT = TypeVar("ServiceT")
 
 LAST_MOMENT_SECONDS: Final = 0.2
 _NO_LIMIT_SECONDS: Final = 365 * 86_400.0
@@ -85,10 +95,29 @@ class Connection:
         self._core.runtime.check()
         return self._session.native
 
+    def service(self, factory: Callable[[Any], ServiceT]) -> ServiceHandle[ServiceT]:
+        """Make a client that binds to the native object, such as awsiot's shadow, jobs and identity clients.
+
+        As in the sync face. `factory(native)` must return at once; it is called here, and on a worker thread whenever
+        the native object is replaced.
+        """
+        self._core.check()
+        return self._session.service(factory)
+
+    def stats(self) -> Stats:
+        """Return counts of this moment: attempts, renewals, messages, what waits in the outbox and how old it is."""
+        return self._session.stats()
+
+    def retry_now(self) -> None:
+        """Try to connect at once, if it waits for the next attempt: the modem came up. Else without effect."""
+        self._core.check()
+        self._session.retry_now()
+
     async def wait_connected(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - with an error of its own
         """Wait until it is connected. Raises what ended it, or `OperationTimeout` after `timeout` seconds."""
         core = self._core
         core.check()
+        check_timeout(timeout)
         if not await core.up_or_over(timeout):
             raise OperationTimeout(f"not connected within {timeout} s", stage="queued")
         if core.state is State.CLOSED:
@@ -101,6 +130,7 @@ class Connection:
         """
         core = self._core
         core.check()
+        check_timeout(timeout)
         if not await core.closed(timeout):
             raise OperationTimeout(f"still open after {timeout} s", stage="queued")
         if self._session.error is not None:
@@ -121,14 +151,20 @@ class Connection:
         return remove
 
     async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Wait until all that was accepted so far and since is acknowledged, or has failed.
+        """Wait until all that was accepted is acknowledged, across reconnects.
 
-        Raises `OperationTimeout` after `timeout` seconds.
+        Raises `OperationTimeout` after `timeout` seconds (`None`: no limit), `ConnectionClosed` if the connection
+        ended with messages unacknowledged. What became of each message is told by its future.
         """
-        self._core.check()
-        if not await self._core.wait_empty(timeout):
-            left = self._session.outbox.unacknowledged
-            raise OperationTimeout(f"{left} messages were not acknowledged within {timeout} s", stage="sent")
+        core, session = self._core, self._session
+        core.check()
+        check_timeout(timeout)
+        if not await core.wait_empty(timeout) and (left := session.outbox.unacknowledged):
+            last = session.error
+            because = "" if self.connected or last is None else f"; not connected: {last.message}"
+            raise OperationTimeout(f"{left} messages are not acknowledged after {timeout} s{because}", stage="queued")
+        if core.state is State.CLOSED and session.lost:
+            raise session.closed_error(f"{session.lost} messages were not acknowledged when the connection closed")
 
     async def close(self, *, timeout: float | None = 5.0, drain: bool = True) -> CloseReport:  # noqa: ASYNC109
         """Close, and say what was left: back within `timeout` seconds, whatever the network does.
@@ -139,6 +175,7 @@ class Connection:
         """
         core = self._core
         core.check()
+        check_timeout(timeout)
         deadline = core.loop.time() + (_NO_LIMIT_SECONDS if timeout is None else timeout)
         try:
             if drain and core.state is not State.CLOSED:
@@ -149,7 +186,7 @@ class Connection:
         except asyncio.CancelledError:
             core.end_soon(LAST_MOMENT_SECONDS)
             raise
-        return CloseReport(unacknowledged=self._session.lost, kept=0)
+        return CloseReport(unacknowledged=self._session.lost, kept=self._session.kept)
 
     async def __aenter__(self) -> Self:
         self._core.check()
@@ -167,38 +204,20 @@ class Connection:
         topic: str,
         payload: Payload = b"",
         *,
-        json: Any = UNSET,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_seconds: int | None = None,
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation_data: bytes | None = None,
-        user_properties: Iterable[tuple[str, str]] = (),
         timeout: float | None = None,
+        **arguments: Unpack[PublishArguments],
     ) -> PublishFuture:
         """Accept a message to be sent, in the order of the calls, and return its future. Not a coroutine.
 
         It is published also if nobody awaits the future. Arguments, limits and what is raised at once are those of the
-        sync face.
+        sync face: `json`, `qos`, `retain`, `expiry_seconds`, `content_type`, `response_topic`, `correlation_data`,
+        `user_properties`, and `timeout`, in seconds from now until the acknowledgement.
         """
         core = self._core
         core.check()
         future = PublishFuture(core)
         entry = make_outgoing(
-            topic,
-            payload,
-            promise=future,
-            accepted_at=self._monotonic(),
-            mqtt5=self._mqtt5,
-            json=json,
-            qos=qos,
-            retain=retain,
-            expiry_seconds=expiry_seconds,
-            content_type=content_type,
-            response_topic=response_topic,
-            correlation_data=correlation_data,
-            user_properties=user_properties,
+            topic, payload, promise=future, accepted_at=self._monotonic(), mqtt5=self._mqtt5, **arguments
         )
         future.follow(entry)
         self._session.outbox.accept(entry)
@@ -214,8 +233,9 @@ class Connection:
         qos: int = 1,
         ack: Ack = "auto",
         max_queued: int = 1_000,
+        on_handler_error: OnHandlerError = "acknowledge",
     ) -> Subscription:
-        """Subscribe to a topic filter; returns at once. Not a coroutine.
+        """Subscribe to a topic filter; returns at once. Not a coroutine. It lives on across reconnects, until closed.
 
         With a `handler`, it is called with each `Message` on the loop, one at a time and in order; an async function
         is awaited before the next message. A plain one must not block: hand slow work to `asyncio.to_thread`. Without
@@ -227,17 +247,67 @@ class Connection:
         check_qos(qos)
         if handler is not None and not callable(handler):
             raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
-        if max_queued < 1:
-            raise ConfigurationError("max_queued must be 1 or more")
-        if ack not in ("auto", "manual"):
-            raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
+        check_subscription(
+            handler, qos=qos, ack=ack, on_handler_error=on_handler_error, max_queued=max_queued, mqtt5=self._mqtt5
+        )
         subscription = Subscription(
-            core, topic_filter, handler=handler, ack=ack, max_queued=max_queued, redeliver=False
+            core, topic_filter, handler=handler, ack=ack, max_queued=max_queued, on_handler_error=on_handler_error
         )
         registration = Registration(topic_filter, qos, subscription)
         subscription.attach(registration)
         self._session.register(registration)
         return subscription
+
+    async def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        json: Any = UNSET,
+        response_topic: str | None = None,
+        timeout: float | None,  # noqa: ASYNC109 - it knows "queued" from "sent"
+    ) -> Message:
+        """Publish a request with QoS 1, await its reply, and return it.
+
+        Arguments and errors are those of the sync face. Cancelled, a request that was not sent yet is withdrawn.
+        """
+        core = self._core
+        core.check()
+        check_timeout(timeout)
+        reply = Reply(core)
+        request = self._session.requests.ask(
+            topic, payload, json=json, response_topic=response_topic, timeout=timeout, answer=reply
+        )
+        try:
+            return await reply.future
+        except asyncio.CancelledError:
+            request.cancel()
+            raise
+
+    def respond(
+        self,
+        topic_filter: str,
+        handler: Callable[[Message], Awaitable[object] | object],
+        *,
+        on_handler_error: OnHandlerError = "acknowledge",
+    ) -> Subscription:
+        """Answer requests: what `handler(message)` returns, or gives when awaited, is published as the reply (QoS 1).
+
+        It may be bytes, text, a dict or a list (sent as JSON), or `None` (an empty reply). The request is acknowledged
+        once the reply is accepted. A handler that raises sends no reply: the requester's time runs out. Requests are
+        answered one after the other. Raises what `subscribe()` raises.
+        """
+        requests = self._session.requests
+
+        async def answer(message: Message) -> None:
+            if is_reply(message):  # the filter matches the reply topic as well
+                return
+            result = handler(message)
+            requests.respond(message, await result if inspect.isawaitable(result) else result)
+
+        if not callable(handler):
+            raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
+        return self.subscribe(topic_filter, wraps(handler)(answer), on_handler_error=on_handler_error)
 
     def __repr__(self) -> str:
         settings = self._session.settings

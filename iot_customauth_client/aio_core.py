@@ -14,16 +14,19 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .aio_waker import in_worker, settle, waker_of
 from .clock import Clock
-from .credentials import Credentials
 from .errors import ConfigurationError
 from .runtime import Runtime
 from .session import Session
 from .settings import ConnectionSettings
 from .state import State, StateChange
+
+if TYPE_CHECKING:
+    from .opening import GivenOutbox
+    from .shared_credentials import Source
 
 T = TypeVar("T")
 Listener = Callable[[StateChange], object]
@@ -41,8 +44,9 @@ class Core:
         loop: asyncio.AbstractEventLoop,
         runtime: Runtime,
         settings: ConnectionSettings,
-        credentials: Credentials,
+        source: Source,
         *,
+        outbox: GivenOutbox,
         clock: Clock | None,
     ) -> None:
         self.loop = loop
@@ -56,7 +60,13 @@ class Core:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fetches: set[concurrent.futures.Future[Any]] = set()
         self.session = Session(
-            settings, credentials, clock=clock or runtime.clock, runtime=runtime, observer=self.observe
+            settings,
+            source,
+            outbox=outbox,
+            clock=clock or runtime.clock,
+            runtime=runtime,
+            observer=self.observe,
+            run_async=self.run_async,
         )
 
     def start(self) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from .errors import CustomAuthError, OperationTimeout
+from .aio_waker import settle
+from .errors import CustomAuthError, NotSupported, OperationTimeout
+from .messages import Message
 
 if TYPE_CHECKING:
     from .aio_core import Core
@@ -35,12 +37,13 @@ class PublishFuture(_Future):
     still arrive. Other messages and the connection are not touched.
     """
 
-    __slots__ = ("_core", "_entry", "_timer")
+    __slots__ = ("_core", "_entry", "_storing", "_timer")
 
     def __init__(self, core: Core) -> None:
         super().__init__(loop=core.loop)
         self._core = core
         self._entry: Outgoing | None = None
+        self._storing: asyncio.Future[None] | None = None
         self._timer: Timer | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -51,6 +54,37 @@ class PublishFuture(_Future):
             self._release()
         return super().cancel(msg)
 
+    async def wait_stored(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - with an error of its own
+        """Wait until the message is stored, which is before it is sent: from then on it survives the process.
+
+        Returns at once if it was acknowledged. Raises the error of the message if it ended before it was stored,
+        `OperationTimeout` after `timeout` seconds (it may be stored yet), and `NotSupported` if the connection has no
+        `SqliteOutbox`, or with QoS 0: then nothing is ever stored.
+        """
+        self._core.check()
+        entry = self._entry
+        if entry is not None and not self.done():
+            outbox = self._core.session.outbox
+            if not outbox.keeps or not entry.qos:
+                raise NotSupported(
+                    f"the message to {entry.topic!r} is kept in memory only"
+                    + ("" if outbox.keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
+                    + ("" if entry.qos else "; QoS 0 is never stored")
+                )
+            storing = self._storing
+            if storing is None:
+                storing = self._storing = self._core.loop.create_future()
+            if not entry.stored:
+                await asyncio.wait((storing, self), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if entry.stored:
+                return
+        if not self.done():
+            assert entry is not None  # noqa: S101 - only a future that has ended knows no entry
+            raise OperationTimeout(
+                f"the message to {entry.topic!r} was not stored within {timeout:g} s; it may be yet", stage="queued"
+            )
+        await self
+
     # -- the outbox's side: see outgoing.Promise (any thread) ---------------------------------------------------------
 
     def resolve(self, result: PublishResult) -> None:
@@ -60,6 +94,11 @@ class PublishFuture(_Future):
     def reject(self, error: CustomAuthError) -> None:
         """It did not, or nobody can tell."""
         self._core.post(self._rejected, error)
+
+    def stored(self) -> None:
+        """A journal has committed it."""
+        if self._storing is not None:
+            self._core.post(self._was_stored, None)
 
     # -- on the loop --------------------------------------------------------------------------------------------------
 
@@ -83,6 +122,10 @@ class PublishFuture(_Future):
             self.set_exception(error)
             self.exception()  # so that asyncio does not log one that nobody awaits
 
+    def _was_stored(self, _: None) -> None:
+        if self._storing is not None:
+            settle(self._storing, None)
+
     def _time_out(self, timeout: float) -> None:
         entry = self._entry
         if entry is None or self.done():
@@ -98,3 +141,26 @@ class PublishFuture(_Future):
         if self._timer is not None:
             self._timer.cancel()
         self._entry = self._timer = None
+
+
+class Reply:
+    """Waits for the reply to a request: the `Answer` that `Requests` tells, on any thread."""
+
+    def __init__(self, core: Core) -> None:
+        self._post = core.post
+        self.future: asyncio.Future[Message] = core.loop.create_future()
+
+    def replied(self, message: Message) -> None:
+        """The reply came."""
+        self._post(self._replied, message)
+
+    def failed(self, error: CustomAuthError) -> None:
+        """There will be none."""
+        self._post(self._failed, error)
+
+    def _replied(self, message: Message) -> None:
+        settle(self.future, message)
+
+    def _failed(self, error: CustomAuthError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)

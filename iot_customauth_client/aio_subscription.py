@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from .aio_waker import settle
 from .errors import CustomAuthError, NotConnected, OperationTimeout
+from .handler_watch import Run
 from .messages import Message
 from .state import State
-from .subscription import GRANT_TIMEOUT_SECONDS, Ack
+from .subscription import GRANT_TIMEOUT_SECONDS, Ack, OnHandlerError
 
 if TYPE_CHECKING:
     from .aio_core import Core
@@ -41,20 +42,27 @@ class Subscription:
     """A subscription to one topic filter. Made by `Connection.subscribe`.
 
     Without a handler it is an asynchronous iterator of `Message`s, and `get(timeout)` gives the next one. It ends when
-    it or the connection is closed, and raises if the service refused it or the connection ended by an error. `async
-    with` waits for the service's answer, if connected, and closes at the end: the last subscription to a filter
-    unsubscribes. Several tasks may take messages from one subscription; with `ack="auto"`, let only one.
+    it or the connection is closed, and raises if the service refused it (also after a reconnect) or the connection
+    ended by an error; while the connection is away it waits. `async with` waits for the service's answer, if connected,
+    and closes at the end: the last subscription to a filter unsubscribes. Several tasks may take messages from one subscription; with `ack="auto"`, let only one.
     """
 
     def __init__(
-        self, core: Core, topic_filter: str, *, handler: Handler | None, ack: Ack, max_queued: int, redeliver: bool
+        self,
+        core: Core,
+        topic_filter: str,
+        *,
+        handler: Handler | None,
+        ack: Ack,
+        max_queued: int,
+        on_handler_error: OnHandlerError,
     ) -> None:
         self.topic_filter = topic_filter
         self._core = core
         self._handler = handler
         self._context = contextvars.copy_context()
         self._ack = ack
-        self._redeliver = redeliver
+        self._redeliver = on_handler_error == "redeliver"
         self._max_queued = max_queued
         self._lock = threading.Lock()
         self._queue: deque[Message] = deque()
@@ -67,6 +75,7 @@ class Subscription:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._answer: asyncio.Future[None] = core.loop.create_future()
         self._granted: int | None = None
+        self._unanswered: OperationTimeout | None = None
         self._serving: asyncio.Task[None] | None = None
         self._unsettled: Message | None = None
         self._registration: Registration | None = None
@@ -91,11 +100,14 @@ class Subscription:
         `OperationTimeout` after `timeout` seconds.
         """
         self._core.check()
-        await asyncio.wait((self._answer,), timeout=timeout)
+        if self._granted is None:
+            await asyncio.wait((self._answer,), timeout=timeout)
         if self._error is not None:
             raise self._error.copy()
         if self._granted is not None:
             return self._granted
+        if self._unanswered is not None:
+            raise self._unanswered.copy()
         if self._ended:
             raise NotConnected(f"the subscription to {self.topic_filter!r} was closed before it was granted")
         raise OperationTimeout(f"no answer to the subscription to {self.topic_filter!r} in {timeout} s", stage="sent")
@@ -176,8 +188,12 @@ class Subscription:
         """The service said yes."""
         self._core.post(self._was_granted, qos)
 
+    def unanswered(self, error: OperationTimeout) -> None:
+        """The service has said nothing; it is asked again after the next connect."""
+        self._core.post(self._was_not_answered, error)
+
     def refused(self, error: CustomAuthError) -> None:
-        """The service said no."""
+        """The service said no, now or after a reconnect."""
         if self._handler is not None:
             _log.warning("subscription to %r refused: %s", self.topic_filter, error.message)
         self.ended(error)
@@ -201,7 +217,11 @@ class Subscription:
             self._core.hold(self._serving)
 
     def _was_granted(self, qos: int) -> None:
-        self._granted = qos
+        self._granted, self._unanswered = qos, None
+        settle(self._answer, None)
+
+    def _was_not_answered(self, error: OperationTimeout) -> None:
+        self._unanswered = error
         settle(self._answer, None)
 
     def _has_ended(self, _: None) -> None:
@@ -271,6 +291,8 @@ class Subscription:
     async def _serve(self, handler: Handler) -> None:
         """Give the handler what is there, one after the other; the next arrival starts this anew."""
         self._turn_began = self._core.loop.time()
+        watch, run = self._core.runtime.handlers, Run(self.topic_filter, handler)
+        watch.enter(run)
         try:
             while True:
                 with self._lock:
@@ -278,7 +300,9 @@ class Subscription:
                     if message is None:
                         self._wanted = True
                         return
+                run.since = watch.now()
                 failed = await self._handle(handler, message)
+                run.since = None
                 if self._ack == "auto" and not (failed and self._redeliver):
                     message.ack()
                 del message
@@ -288,6 +312,7 @@ class Subscription:
             raise
         finally:
             self._serving = None
+            watch.leave(run)
 
     async def _handle(self, handler: Handler, message: Message) -> bool:
         """Call the handler for one message; return whether it failed."""
@@ -299,9 +324,11 @@ class Subscription:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise  # the connection or the loop ends; otherwise something that the handler awaited was cancelled
+            self._count_failure()
             _log.warning("the handler of %r was cancelled for a message on %r", self.topic_filter, message.topic)
             return True
         except Exception:  # noqa: BLE001 - the user's code; logged in full
+            self._count_failure()
             _log.exception("the handler of %r failed for a message on %r", self.topic_filter, message.topic)
             return True
         return False
@@ -351,4 +378,10 @@ class Subscription:
                 del self._queue[index]
                 self._droppable -= 1
                 self._dropped += 1
+                if self._registration is not None:
+                    self._registration.counts.add_dropped()
                 return
+
+    def _count_failure(self) -> None:
+        if self._registration is not None:
+            self._registration.counts.add_handler_error()
