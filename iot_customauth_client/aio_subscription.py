@@ -44,7 +44,8 @@ class Subscription:
     Without a handler it is an asynchronous iterator of `Message`s, and `get(timeout)` gives the next one. It ends when
     it or the connection is closed, and raises if the service refused it (also after a reconnect) or the connection
     ended by an error; while the connection is away it waits. `async with` waits for the service's answer, if connected,
-    and closes at the end: the last subscription to a filter unsubscribes. Several tasks may take messages from one subscription; with `ack="auto"`, let only one.
+    and closes at the end: the last subscription to a filter unsubscribes. Several tasks may take messages from one
+    subscription; with `ack="auto"`, let only one.
     """
 
     def __init__(
