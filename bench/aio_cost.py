@@ -77,7 +77,8 @@ def mosquitto() -> Iterator[Broker]:
         # "user root": else, started by root, it gives up the right to read its files; others may not care.
         (place / "mosquitto.conf").write_text(
             f"user root\nlistener {port} 127.0.0.1\ncertfile {place}/cert.pem\nkeyfile {place}/key.pem\n"
-            "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type none\n"
+            "allow_anonymous true\nset_tcp_nodelay true\nlog_type none\n"
+            "max_inflight_messages 0\nmax_queued_messages 0\n"
         )
         broker = subprocess.Popen([_program("mosquitto"), "-c", str(place / "mosquitto.conf")])
         try:

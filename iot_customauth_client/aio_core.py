@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from .aio_waker import in_worker, settle, waker_of
 from .clock import Clock
 from .errors import ConfigurationError
+from .outbox_memory import MemoryOutbox
 from .runtime import Runtime
 from .session import Session
 from .settings import ConnectionSettings
@@ -58,7 +59,8 @@ class Core:
         self.over = threading.Event()
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._fetches: set[concurrent.futures.Future[Any]] = set()
+        self._fetches: set[asyncio.Task[Any]] = set()
+        self.keeps = not isinstance(outbox, MemoryOutbox)
         self.session = Session(
             settings,
             source,
@@ -96,14 +98,25 @@ class Core:
 
     def run_async(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a user's coroutine on the loop, from any thread; it is cancelled when the connection closes."""
+        fetching = self._fetch(coroutine)
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+            return asyncio.run_coroutine_threadsafe(fetching, self.loop)
         except RuntimeError:  # the loop is closed
+            fetching.close()
             coroutine.close()
             raise
-        self._fetches.add(future)
-        future.add_done_callback(self._fetches.discard)
-        return future
+
+    async def _fetch(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - coroutines run in tasks
+        if self.state is State.CLOSED:
+            coroutine.close()
+            raise asyncio.CancelledError
+        self._fetches.add(task)
+        try:
+            return await coroutine
+        finally:
+            self._fetches.discard(task)
 
     # -- waiting (on the loop) ----------------------------------------------------------------------------------------
 
@@ -174,6 +187,7 @@ class Core:
 
     async def end_tasks(self, timeout: float) -> None:  # noqa: ASYNC109 - after it, they are cancelled
         """Give handlers some time to finish, but for the one that asks for this; then cancel them."""
+        await asyncio.sleep(0)  # what was just cancelled leaves its `try` blocks
         current = asyncio.current_task()
         tasks = {task for task in self._tasks if task is not current}
         if not tasks:
@@ -183,7 +197,7 @@ class Core:
         finally:
             for task in tasks:
                 task.cancel()
-        await asyncio.sleep(0)  # the cancelled ones leave their `try` blocks
+        await asyncio.sleep(0)  # and these theirs
 
     def _changed(self, change: StateChange) -> None:
         self.state = change.state

@@ -64,11 +64,11 @@ class PublishFuture(_Future):
         self._core.check()
         entry = self._entry
         if entry is not None and not self.done():
-            outbox = self._core.session.outbox
-            if not outbox.keeps or not entry.qos:
+            keeps = self._core.keeps
+            if not keeps or not entry.qos:
                 raise NotSupported(
                     f"the message to {entry.topic!r} is kept in memory only"
-                    + ("" if outbox.keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
+                    + ("" if keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
                     + ("" if entry.qos else "; QoS 0 is never stored")
                 )
             storing = self._storing

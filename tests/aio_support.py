@@ -1,4 +1,4 @@
-"""What the tests of the asyncio face share: an endpoint with an authorizer that can be held, and a way to run a test."""
+"""What the tests of the asyncio face share: an endpoint with an authorizer that can be held, and how to run a test."""
 
 from __future__ import annotations
 

@@ -19,7 +19,17 @@ from typing import Any
 from iot_customauth_client import Credentials, State, StateChange, aio
 from iot_customauth_client.shared_credentials import SharedCredentials
 
-BLOCKING = ("open", "socket.", "sqlite3.", "subprocess.", "os.listdir", "os.scandir", "os.mkdir", "time.sleep", "import")
+BLOCKING = (
+    "open",
+    "socket.",
+    "sqlite3.",
+    "subprocess.",
+    "os.listdir",
+    "os.scandir",
+    "os.mkdir",
+    "time.sleep",
+    "import",
+)
 check, directory, protocol, port, ca_file, client_id, user, password = sys.argv[1:]
 found: list[str] = []
 
@@ -47,8 +57,7 @@ class Holding(importlib.abc.MetaPathFinder):
 
 
 async def turn(holding: Holding) -> None:
-    while not holding.asked.is_set():
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(holding.asked.wait, 20)
     for _ in range(50):
         await asyncio.sleep(0)
     holding.turned.set()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +20,14 @@ from iot_customauth_client import (
     Credentials,
     InvalidTopic,
     Message,
+    NotSupported,
     OperationTimeout,
     PolicyDenied,
     State,
     aio,
 )
 from iot_customauth_client.local import events
+from iot_customauth_client.outbox_sqlite import SqliteOutbox
 
 pytest_plugins = ("aio_support", "client_support")
 
@@ -338,6 +342,33 @@ def test_the_loop_turns_while_something_is_flushed_or_drained(here: Place, gate:
     run(main())
 
 
+def test_a_message_can_be_awaited_until_it_is_stored(here: Place, gate: Gate, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with here.connect(credentials=HELD, timeout=0, outbox=SqliteOutbox(tmp_path / "outbox.db")) as connection:
+            future = connection.publish("open/a")
+            await future.wait_stored(10)
+            assert not future.done()
+            with pytest.raises(NotSupported):
+                await connection.publish("open/a", qos=0).wait_stored()
+            gate.open()
+            await future
+            await future.wait_stored()
+
+    run(main())
+
+
+def test_what_is_kept_in_memory_is_never_stored(here: Place, gate: Gate) -> None:
+    async def main() -> None:
+        async with here.connect(credentials=HELD, timeout=0) as connection:
+            future = connection.publish("open/a")
+            with pytest.raises(NotSupported):
+                await future.wait_stored()
+            gate.open()
+            await future
+
+    run(main())
+
+
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 
@@ -395,10 +426,12 @@ def test_a_cancelled_close_ends_the_connection_without_draining(here: Place, gat
 
 def test_leaving_by_an_exception_does_not_drain(here: Place, gate: Gate) -> None:
     async def main() -> None:
-        with pytest.raises(KeyError):
+        future = None
+        with contextlib.suppress(KeyError):
             async with here.connect(credentials=HELD, timeout=0) as connection:
                 future = connection.publish("open/a")
                 raise KeyError
+        assert future is not None
         with pytest.raises(ConnectionClosed):
             await future
 

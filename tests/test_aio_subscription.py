@@ -281,9 +281,5 @@ def test_a_subscription_with_a_handler_cannot_be_read(here: Place) -> None:
 def _unconnected(max_queued: int = 1_000) -> aio.Subscription:
     """A subscription of a connection that was never started, on the running loop."""
     settings = ConnectionSettings(endpoint="localhost", client_id="unconnected")
-    core = Core(
-        asyncio.get_running_loop(), runtime(), settings, source_of(GOOD), outbox=outbox_of(None), clock=None
-    )
-    return aio.Subscription(
-        core, "a", handler=None, ack="auto", max_queued=max_queued, on_handler_error="acknowledge"
-    )
+    core = Core(asyncio.get_running_loop(), runtime(), settings, source_of(GOOD), outbox=outbox_of(None), clock=None)
+    return aio.Subscription(core, "a", handler=None, ack="auto", max_queued=max_queued, on_handler_error="acknowledge")
