@@ -1,6 +1,7 @@
-"""The asyncio face. Its names are loaded when they are first used.
+"""The asyncio face: `from iot_customauth_client import aio`.
 
-`from iot_customauth_client import aio`, then `aio.HttpsPublisher`.
+`aio.connect(...)` is there at once; what it needs is loaded when a connection is opened, off the event loop. The other
+names are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -8,13 +9,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Final
 
+from .aio_connect import Connecting as Connecting
+from .aio_connect import connect as connect
+
 if TYPE_CHECKING:
+    from .aio_connection import Connection as Connection
+    from .aio_futures import PublishFuture as PublishFuture
     from .aio_https import HttpsPublisher as HttpsPublisher
+    from .aio_subscription import Subscription as Subscription
     from .https import HttpsResult as HttpsResult
 
-_HOME_OF: Final = {"HttpsPublisher": "aio_https", "HttpsResult": "https"}
+_HOME_OF: Final = {
+    "Connection": "aio_connection",
+    "HttpsPublisher": "aio_https",
+    "HttpsResult": "https",
+    "PublishFuture": "aio_futures",
+    "Subscription": "aio_subscription",
+}
 
-__all__ = ["HttpsPublisher", "HttpsResult"]
+__all__ = ["Connecting", "Connection", "HttpsPublisher", "HttpsResult", "PublishFuture", "Subscription", "connect"]
 
 
 def __getattr__(name: str) -> object:

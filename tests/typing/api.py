@@ -6,6 +6,7 @@ errors under `--strict`.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from iot_customauth_client import (
     StateChange,
     Subscription,
     Will,
+    aio,
     close_all,
     connect,
 )
@@ -184,3 +186,52 @@ def native_only() -> None:
     builder.mqtt311(on_connection_closed=lambda **_: None)
     builder.mqtt311(on_closed=None)  # type: ignore[call-arg]
     ConnectionBuilder("localhost", credentials())  # type: ignore[arg-type]
+
+
+# -- asyncio ----------------------------------------------------------------------------------------------------------
+
+
+async def fetch() -> Credentials:
+    return credentials()
+
+
+async def connecting_in_asyncio() -> None:
+    async with aio.connect("localhost", client_id="client_id", credentials=fetch, port=8443) as connection:
+        assert_type(connection, aio.Connection)
+    connection = await aio.connect(settings(), credentials=credentials(), timeout=0, on_state_change=changed_in_asyncio)
+    assert_type(connection, aio.Connection)
+    assert_type(connection.state, State)
+    assert_type(await connection.wait_connected(5), None)
+    assert_type(await connection.flush(5), None)
+    assert_type(await connection.close(), CloseReport)
+    aio.connect("localhost", credentials=credentials(), prot=1)  # type: ignore[call-arg]
+    aio.connect("localhost", credentials=5)  # type: ignore[arg-type]
+
+
+async def changed_in_asyncio(change: StateChange) -> None:
+    assert_type(change.state, State)
+
+
+async def messages_in_asyncio(connection: aio.Connection) -> None:
+    future = connection.publish("my-topic", json={"counter": 1}, qos=1, timeout=5)
+    assert_type(future, aio.PublishFuture)
+    as_usual: asyncio.Future[PublishResult] = future
+    assert_type(await as_usual, PublishResult)
+    assert_type(await future.wait_stored(), None)
+    async with connection.subscribe("a/+", ack="manual") as messages:
+        assert_type(messages, aio.Subscription)
+        assert_type(await messages.get(5), Message)
+        async for message in messages:
+            assert_type(message, Message)
+    connection.subscribe("a", handle)
+    connection.subscribe("a", handle_in_asyncio, on_handler_error="redeliver")
+    connection.respond("a", handle_in_asyncio)
+    assert_type(await connection.request("a", b"x", timeout=5), Message)
+    connection.publish("a", {"counter": 1})  # type: ignore[arg-type]
+    connection.publish("a", expiry=5)  # type: ignore[call-arg]
+    connection.subscribe("a", 5)  # type: ignore[arg-type]
+    await connection.request("a")  # type: ignore[call-arg]
+
+
+async def handle_in_asyncio(message: Message) -> bytes:
+    return message.payload
