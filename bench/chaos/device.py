@@ -103,11 +103,13 @@ class Device:
             self.reporter.tell("offered", burst[0], burst[-1])
             yield burst
 
-    def handled(self, payload: bytes) -> None:
-        """Do what a handler does with a message, and report it done."""
+    def take_slow(self) -> float:
+        """Return for how many seconds the handler of this message is to take its time; only once."""
         slow, self._slow = self._slow, 0.0
-        if slow:
-            self.finishing.wait(slow)
+        return slow
+
+    def handled(self, payload: bytes) -> None:
+        """Report a message as done with."""
         self.reporter.tell("handled", number_of(payload))
 
     def done(self, text: str = "") -> None:

@@ -21,6 +21,7 @@ from iot_customauth_client import (
 
 from .device import Device, Task
 from .ours import credentials_of, settings_of
+from .payloads import payload_of
 
 
 class SyncDevice:
@@ -52,9 +53,7 @@ class SyncDevice:
     def _connect(self) -> Connection:
         while True:
             try:
-                connection = connect(
-                    self._settings, credentials=self._credentials, outbox=self._outbox, timeout=None
-                )
+                connection = connect(self._settings, credentials=self._credentials, outbox=self._outbox, timeout=None)
             except CustomAuthError as error:
                 self._device.reporter.note(f"not connected, once more: {error}")
                 self._device.finishing.wait(1.0)
@@ -62,19 +61,23 @@ class SyncDevice:
                 break
         self._device.on_hint = connection.retry_now
         connection.on_state_change(
-            lambda change: self._device.reporter.note(f"{change.state.value}: {change.error}")
-            if change.state in (State.CLOSED, State.REFUSED)
-            else None
+            lambda change: (
+                self._device.reporter.note(f"{change.state.value}: {change.error}")
+                if change.state in (State.CLOSED, State.REFUSED)
+                else None
+            )
         )
-        connection.subscribe(self._device.task.subscribes_to, self._handle)
+        connection.subscribe(self._device.task.subscribes_to, self._handle).wait_granted(None)
+        self._device.reporter.tell("subscribed")
         return connection
 
     def _handle(self, message: Message) -> None:
+        slow = self._device.take_slow()
+        if slow:
+            self._device.finishing.wait(slow)
         self._device.handled(message.payload)
 
     def _publish(self, connection: Connection, burst: range) -> None:
-        from .payloads import payload_of
-
         futures = []
         for number in burst:
             try:

@@ -67,7 +67,7 @@ class Relay:
         self._target = (host, port)
         self._flows: set[_Flow] = set()
         self._server: asyncio.Server | None = None
-        self._reserved = _bound(0)
+        self._reserved = reserved(0)
         self.port: Final[int] = self._reserved.getsockname()[1]
 
     # -- what befalls the device --------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ class Relay:
         if self._server is not None:
             self._server.close()  # closes the socket: whoever connects now is refused by the system
             self._server = None
-            self._reserved = _bound(self.port)
+            self._reserved = reserved(self.port)
         await self._reset()
 
     async def _reset(self) -> None:
@@ -198,7 +198,7 @@ def _abort(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def _bound(port: int) -> socket.socket:
+def reserved(port: int) -> socket.socket:
     """Return a socket that has the port but does not listen: whoever connects is refused, and nobody can take it."""
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -11,7 +11,9 @@ import threading
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
-Kind: TypeAlias = Literal["offered", "handed", "stored", "acknowledged", "failed", "handled", "note", "figures", "done"]
+Kind: TypeAlias = Literal[
+    "offered", "handed", "stored", "acknowledged", "failed", "subscribed", "handled", "note", "figures", "done"
+]
 
 _KINDS: Final[frozenset[str]] = frozenset(get_args(Kind))
 

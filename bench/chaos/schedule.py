@@ -33,7 +33,7 @@ PROTOCOL: Final[Mapping[str, tuple[float, float, str]]] = {
     "throttled": (0.5, 3.0, "publishes are thrown away as being over the rate; later the connection is reset"),
     "token expired": (0.2, 1.0, "the token is no longer good, and the connection is reset"),
     "time to live": (0.2, 1.0, "the service ends the connection, as after disconnectAfterInSeconds"),
-    "authorizer down": (1.0, 5.0, "the connection is reset, and the authorizer function raises"),
+    "authorizer down": (1.0, 5.0, "the connection is reset, and the authorizer function fails"),
 }
 """Kinds that need a service of ours."""
 
