@@ -78,6 +78,7 @@ class Credentials(BaseModel):
 
     _longest_seconds: float | None = PrivateAttr(default=None)
     _expires_monotonic: float | None = PrivateAttr(default=None)
+    _relative: bool = PrivateAttr(default=False)
 
     def __init__(self, **values: Any) -> None:
         for name in values:
@@ -116,7 +117,7 @@ class Credentials(BaseModel):
             authorizer=authorizer,
             parameters=parameters or {},
             expires_at=rules.expiry(expires_at, expires_in_seconds),
-        )
+        )._counted_from_now(expires_in_seconds)
 
     @classmethod
     def from_signed_token(
@@ -146,7 +147,7 @@ class Credentials(BaseModel):
             signature=signature,
             parameters=parameters or {},
             expires_at=rules.expiry(expires_at, expires_in_seconds),
-        )
+        )._counted_from_now(expires_in_seconds)
 
     @classmethod
     def from_bearer_token(
@@ -170,7 +171,7 @@ class Credentials(BaseModel):
             token=token,
             parameters=parameters or {},
             expires_at=rules.expiry(expires_at, expires_in_seconds),
-        )
+        )._counted_from_now(expires_in_seconds)
 
     @classmethod
     def from_username(
@@ -190,7 +191,8 @@ class Credentials(BaseModel):
         """
         read = read_username(text(username, "user name"))
         raw = sort_parts(read.parameters, token_key_name, what="user name", username=read.base)
-        return cls._from_raw(raw, password, rules.expiry(expires_at, expires_in_seconds))
+        made = cls._from_raw(raw, password, rules.expiry(expires_at, expires_in_seconds))
+        return made._counted_from_now(expires_in_seconds)
 
     @classmethod
     def from_jwt(
@@ -227,7 +229,7 @@ class Credentials(BaseModel):
         )
         made._longest_seconds = jwt.longest_seconds
         made._count_lifetime()
-        return made
+        return made._counted_from_now(expires_in_seconds)
 
     @classmethod
     def from_url(
@@ -253,22 +255,32 @@ class Credentials(BaseModel):
         settings = ConnectionSettings(
             endpoint=ready.host, port=ready.port, transport="websocket", credentials_in="query"
         )
-        return settings, cls._from_raw(raw, None, rules.expiry(expires_at, expires_in_seconds))
+        made = cls._from_raw(raw, None, rules.expiry(expires_at, expires_in_seconds))
+        return settings, made._counted_from_now(expires_in_seconds)
 
     @classmethod
     def load(cls, file: str | Path) -> Self:
         """Read the table `[credentials]` of a TOML file.
 
-        Its keys are the fields of this class, and `username_file`, `password_file`, `token_file`, `signature_file`,
-        which name a file that holds the value: a path relative to the TOML file, or one that begins with
-        `$CREDENTIALS_DIRECTORY/` (systemd). One trailing newline of such a file is dropped; a password is read as
-        bytes. Raises `ConfigurationError` for a missing or unreadable file, a missing table, or bad values.
+        Its keys are the fields of this class, `expires_in_seconds`, and `jwt` in place of token and signature (see
+        `from_jwt`); and `username_file`, `password_file`, `token_file`, `signature_file`, `jwt_file`, which name a file
+        that holds the value: a path relative to the TOML file, or one that begins with `$CREDENTIALS_DIRECTORY/`
+        (systemd). One trailing newline of such a file is dropped; a password is read as bytes. Raises
+        `ConfigurationError` for a missing or unreadable file, a missing table, or bad values.
         """
-        from .files import read_secrets, read_table
+        from .credential_sources import credentials_of
+        from .files import read_table
 
         path = Path(file)
-        table = read_table(path, "credentials")
-        return cls(**read_secrets(table, path.parent, ("username", "password", "token", "signature")))
+        return credentials_of(cls, read_table(path, "credentials"), path.parent)
+
+    @classmethod
+    def of_fields(cls, values: Mapping[str, Any], *, expires_in_seconds: float | None = None) -> Self:
+        """Make credentials of the fields of this class by name, as a file or a command gives them."""
+        fields = dict(values)
+        if expires_in_seconds is not None:
+            fields["expires_at"] = rules.expiry(fields.get("expires_at"), expires_in_seconds)
+        return cls(**fields)._counted_from_now(expires_in_seconds)
 
     @classmethod
     def _from_raw(cls, raw: RawCredentials, password: str | bytes | None, expires_at: datetime | None) -> Self:
@@ -302,6 +314,11 @@ class Credentials(BaseModel):
             # While the clock is not set, it stands before the issue, and more seems to be left than there ever was.
             longest = left if self._longest_seconds is None else self._longest_seconds
             self._expires_monotonic = time.monotonic() + min(left, longest)
+
+    def _counted_from_now(self, expires_in_seconds: float | None) -> Self:
+        """Note that the lifetime was given as such, and does not depend on anybody's wall clock."""
+        self._relative = expires_in_seconds is not None
+        return self
 
     def sign(self, private_key: KeySource, *, password: str | bytes | None = None) -> Self:
         """Return the same credentials with the signature of their token, made with an RSA key of 2,048 bits or more.
@@ -339,6 +356,17 @@ class Credentials(BaseModel):
             token=None if self.token is None else self.token.get_secret_value(),
             parameters=tuple(self.parameters.items()),
         )
+
+    def lifetime_seconds(self, now: datetime) -> float | None:
+        """Return how long they last from now on, `None` for ever; zero or less when they have expired.
+
+        `now` is the wall clock of who asks, an aware datetime. The lesser counts of what is left on that clock, and of
+        what was left when they were made; a lifetime that was given by `expires_in_seconds` knows no wall clock.
+        """
+        if self._expires_monotonic is None or self.expires_at is None:
+            return None
+        left = self._expires_monotonic - time.monotonic()
+        return left if self._relative else min(left, (self.expires_at - now).total_seconds())
 
     def expired(self, monotonic: float) -> bool:
         """Tell whether the lifetime is over at this monotonic time (seconds)."""

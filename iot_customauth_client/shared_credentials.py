@@ -1,0 +1,469 @@
+"""Credentials that are fetched when they are needed, by however many connections share them.
+
+The idea
+--------
+A device's token ends; somebody (a token service, a file, a command) gives the next one. `SharedCredentials` asks for
+it: before an attempt when nothing unexpired is there, and before the present one ends. It protects who is asked: one
+fetch at a time, never two within `min_interval_seconds` (but for one after a refusal), and after failures with growing
+pauses; a fleet of connections in one process costs one fetch.
+
+::
+
+    obtain(instead_of=None) -- cached and not expired --> cached
+                            -- else ------------------> fetch --> cached
+    obtain(instead_of=old)  -- cached is another one ---> cached            (renewal)
+                            -- else ------------------> fetch
+    refused(value)          -- empties the cache, if it still holds that value
+    renew()                 -- empties the cache, and tells the connections
+
+Sessions see a `Source`; a plain `Credentials` is one as well, which never renews. Lifetimes are counted on the clock of
+the connections, from the moment of the fetch: a device may have no wall clock at boot. Nothing here blocks but the
+fetch itself, on a worker thread or on an event loop, under a time limit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from .clock import Clock
+from .credentials import Credentials
+from .errors import (
+    ConfigurationError,
+    ConnectError,
+    CredentialsExpired,
+    CredentialsRejected,
+    CredentialsUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .runtime import Runtime
+
+Fetch: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
+RunAsync: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "Future[Any]"]
+"""Runs a coroutine on an event loop; may be called from any thread."""
+Failure: TypeAlias = ConnectError | ConfigurationError
+
+_FIRST_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Credentials, and how long they are good on the clock of who asked (monotonic seconds); `None`: for ever."""
+
+    credentials: Credentials
+    expires_at: float | None = None
+    renew_at: float | None = None
+
+
+Obtained: TypeAlias = Callable[[Lease | Failure], None]
+
+
+class Source(Protocol):
+    """Where a session gets its credentials from."""
+
+    @property
+    def renewable(self) -> bool:
+        """Whether asking again can give other credentials."""
+        ...
+
+    def obtain(
+        self,
+        done: Obtained,
+        *,
+        clock: Clock,
+        runtime: Runtime,
+        run_async: RunAsync | None = None,
+        instead_of: Credentials | None = None,
+    ) -> None:
+        """Call `done`, on any thread and perhaps at once, with credentials for an attempt, or why there are none.
+
+        With `instead_of` it gives others than those, if there are any to be had: for a renewal. `run_async` runs an
+        async function of the user's; without it, a loop of the process's own does.
+        """
+        ...
+
+    def refused(self, credentials: Credentials) -> None:
+        """The endpoint refused these."""
+        ...
+
+    def on_renew(self, call: Callable[[], None]) -> None:
+        """Call, on any thread, when what was given is no longer good. Holds bound methods weakly."""
+        ...
+
+
+def source_of(credentials: object) -> Source:
+    """Return the source for what a user passed as credentials.
+
+    Raises `ConfigurationError` for anything but `Credentials`, a callable (wrapped in a `SharedCredentials`) and
+    `SharedCredentials`.
+    """
+    if isinstance(credentials, Credentials):
+        return _Fixed(credentials)
+    if isinstance(credentials, SharedCredentials):
+        return credentials
+    if isinstance(credentials, type) or not callable(credentials):
+        kind = credentials.__name__ if isinstance(credentials, type) else type(credentials).__name__
+        raise ConfigurationError(
+            f"credentials must be Credentials, SharedCredentials or a function that returns Credentials, not {kind}: "
+            "see Credentials.from_password()"
+        )
+    return SharedCredentials(credentials)
+
+
+class _Fixed:
+    """A plain `Credentials`: the same for ever, or until it expires."""
+
+    renewable: Final = False
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def obtain(
+        self,
+        done: Obtained,
+        *,
+        clock: Clock,
+        runtime: Runtime,  # noqa: ARG002 - the protocol's
+        run_async: RunAsync | None = None,  # noqa: ARG002
+        instead_of: Credentials | None = None,  # noqa: ARG002
+    ) -> None:
+        left = self._credentials.lifetime_seconds(clock.now())
+        if left is not None and left <= 0:
+            done(
+                CredentialsExpired(
+                    "the credentials have expired",
+                    phase="credentials",
+                    what_to_do="pass a function that returns fresh Credentials: it is asked before every attempt",
+                )
+            )
+            return
+        done(Lease(self._credentials, None if left is None else clock.monotonic() + left))
+
+    def refused(self, credentials: Credentials) -> None:
+        pass
+
+    def on_renew(self, call: Callable[[], None]) -> None:
+        pass
+
+
+class SharedCredentials:
+    """Credentials that are fetched when needed, and renewed before they end; one may serve many connections.
+
+    `fetch` returns `Credentials`, or is an async function that does. It is asked before an attempt to connect when
+    nothing unexpired is there, and `leeway_seconds` before the expiry (half of a lifetime shorter than twice that);
+    renewals are spread by up to 10 %. Without an expiry it is asked before every attempt. A plain function runs on a
+    worker thread and may block; an async one runs on the connection's event loop, with the sync face on a loop of
+    the process's own. One call at a time, at most one in `min_interval_seconds`, except for one more after the
+    endpoint refused what it gave. After `timeout_seconds` it counts as failed.
+
+    Whatever it raises, or credentials that have expired already, is `CredentialsUnavailable`, and tried again after a
+    growing pause, or after `retry_after_seconds` if it raises a `CredentialsUnavailable` that says so.
+    `CredentialsRejected` (the account is gone) stops the connection.
+
+    Raises `ConfigurationError` for limits that make no sense.
+    """
+
+    renewable: Final = True
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        *,
+        leeway_seconds: float = 60,
+        timeout_seconds: float = 30,
+        min_interval_seconds: float = 10,
+    ) -> None:
+        if not callable(fetch) or isinstance(fetch, type):
+            raise ConfigurationError("fetch must be a function that returns Credentials")
+        if leeway_seconds < 0 or timeout_seconds <= 0 or min_interval_seconds < 0:
+            raise ConfigurationError("leeway_seconds, timeout_seconds and min_interval_seconds must not be negative")
+        self._fetch = fetch
+        self._leeway_seconds = leeway_seconds
+        self._timeout_seconds = timeout_seconds
+        self._min_interval_seconds = min_interval_seconds
+        self._lock = threading.Lock()
+        self._clock: weakref.ref[Clock] | None = None
+        self._lease: Lease | None = None
+        self._failure: Failure | None = None
+        self._failures = 0
+        self._fetched_at: float | None = None
+        self._fetch_again_at = 0.0
+        self._refusal_at: float | None = None
+        self._flight: _Flight | None = None
+        self._waiting: list[Obtained] = []
+        self._renewals: list[Callable[[], Callable[[], None] | None]] = []
+
+    @classmethod
+    def from_file(cls, file: str | Path, *, poll_seconds: float = 5, **limits: float) -> SharedCredentials:
+        """Read the table `[credentials]` of a TOML file, and watch it: see `Credentials.load`.
+
+        When the file, or a file that it names by a `*_file` key, changes, the connections renew. It is looked at every
+        `poll_seconds`. `limits` are those of `SharedCredentials`.
+        """
+        from .credential_sources import watch
+
+        return watch(cls, file, poll_seconds, limits)
+
+    @classmethod
+    def from_command(cls, command: Sequence[str], **limits: float) -> SharedCredentials:
+        """Run a command, without a shell, and read what it prints: one JSON object, at most 64 KiB.
+
+        Its keys are those of the table `[credentials]`, and `expires_in_seconds`. A status other than 0 is a failure;
+        status 77 means that there will be none any more (`CredentialsRejected`). Pass no secret as an argument: others
+        can see them.
+        """
+        from .credential_sources import command_output
+
+        return cls(command_output(command, limits.get("timeout_seconds", 30)), **limits)
+
+    @classmethod
+    def from_environment(cls, prefix: str = "IOT_CREDENTIALS_", **limits: float) -> SharedCredentials:
+        """Read environment variables: `IOT_CREDENTIALS_USERNAME`, `IOT_CREDENTIALS_PASSWORD_FILE` and so on.
+
+        The names are the keys of the table `[credentials]`. They are read anew before every attempt, files included.
+        """
+        from .credential_sources import environment
+
+        return cls(environment(prefix), **limits)
+
+    def renew(self) -> None:
+        """Say that what was fetched is no longer good: the connections fetch anew and renew, without a loss."""
+        with self._lock:
+            self._lease = None
+            self._fetch_again_at = 0.0
+            calls = [call for reference in self._renewals if (call := reference()) is not None]
+        for call in calls:
+            call()
+
+    def __repr__(self) -> str:
+        return f"SharedCredentials({getattr(self._fetch, '__name__', type(self._fetch).__name__)})"
+
+    # -- for sessions: see Source -------------------------------------------------------------------------------------
+
+    def obtain(
+        self,
+        done: Obtained,
+        *,
+        clock: Clock,
+        runtime: Runtime,
+        run_async: RunAsync | None = None,
+        instead_of: Credentials | None = None,
+    ) -> None:
+        """Give credentials, cached or fetched. See `Source.obtain`."""
+        with self._lock:
+            self._check_clock(clock)
+            answer = self._at_hand(clock, instead_of)
+            flight = self._flight
+            if answer is None and flight is not None and flight.overdue:
+                answer = flight.too_long()  # that call still goes on: a second one would hang as well
+            start = answer is None and (flight is None or flight.process != os.getpid())
+            if answer is None:
+                self._waiting.append(done)
+            if start:
+                flight = self._flight = _Flight(self, clock, runtime, run_async)
+        if answer is not None:
+            done(answer)
+        elif start and flight is not None:
+            flight.start()
+
+    def refused(self, credentials: Credentials) -> None:
+        """Forget these, if they are still what was fetched last."""
+        with self._lock:
+            lease = self._lease
+            if lease is None or lease.credentials != credentials:
+                return
+            self._lease = None
+            clock = None if self._clock is None else self._clock()
+            now = clock.monotonic() if clock is not None else 0.0
+            if self._refusal_at is None or now - self._refusal_at >= self._min_interval_seconds:
+                self._refusal_at = now
+                self._fetch_again_at = now
+
+    def on_renew(self, call: Callable[[], None]) -> None:
+        """Call when `renew()` was called."""
+        reference: Callable[[], Callable[[], None] | None]
+        reference = weakref.WeakMethod(call) if inspect.ismethod(call) else partial(_same, call)
+        with self._lock:
+            self._renewals = [each for each in self._renewals if each() is not None]
+            self._renewals.append(reference)
+
+    # -- inside (under the lock) --------------------------------------------------------------------------------------
+
+    def _check_clock(self, clock: Clock) -> None:
+        known = None if self._clock is None else self._clock()
+        if known is None:
+            self._clock = weakref.ref(clock)
+        elif known is not clock:
+            raise ConfigurationError("one SharedCredentials cannot serve connections with different clocks")
+
+    def _at_hand(self, clock: Clock, instead_of: Credentials | None) -> Lease | Failure | None:
+        """Return what can be answered without a fetch."""
+        now = clock.monotonic()
+        lease = self._lease
+        if lease is not None and (lease.expires_at is None or now < lease.expires_at):
+            if instead_of is not None:
+                if lease.credentials != instead_of:
+                    return lease
+            elif lease.expires_at is not None or now < self._fetch_again_at:
+                return lease
+        if now >= self._fetch_again_at:
+            return None
+        if self._failure is not None:
+            failure = self._failure.copy()
+            if isinstance(failure, CredentialsUnavailable):
+                failure.retry_after_seconds = self._fetch_again_at - now
+            return failure
+        if lease is not None and instead_of is not None:
+            return lease  # asked a moment ago: nothing newer is there
+        return CredentialsUnavailable(
+            f"the source of the credentials was asked {self._min_interval_seconds:g} s ago or less",
+            code="credentials_asked_recently",
+            phase="credentials",
+            retry_after_seconds=self._fetch_again_at - now,
+            likely_causes=("the endpoint refused what it gave", "what it gave had expired at once"),
+        )
+
+    def _landed(self, flight: _Flight, result: object, error: BaseException | None) -> None:
+        """Take the end of a fetch, also one that came after its time."""
+        with self._lock:
+            if self._flight is flight:
+                self._flight = None
+            answer = self._judge(flight.clock, result, error)
+            waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            done(answer)
+
+    def _gave_up(self, failure: Failure) -> None:
+        """The fetch goes on, but nobody waits for it any more."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            done(failure.copy())
+
+    def _judge(self, clock: Clock, result: object, error: BaseException | None) -> Lease | Failure:
+        now = clock.monotonic()
+        failure = _failure_of(result, error)
+        if failure is None and isinstance(result, Credentials):
+            left = result.lifetime_seconds(clock.now())
+            if left is None or left > 0:
+                expires_at = None if left is None else now + left
+                renew_at = None if left is None else now + max(left - self._leeway_seconds, left / 2)
+                self._lease, self._failure, self._failures = Lease(result, expires_at, renew_at), None, 0
+                self._fetch_again_at = now + self._min_interval_seconds
+                return self._lease
+            failure = CredentialsUnavailable(
+                "the source of the credentials gave expired ones",
+                code="credentials_expired_at_once",
+                phase="credentials",
+                likely_causes=("it gives what it kept from an earlier time", "this device's clock is ahead"),
+            )
+        assert failure is not None  # noqa: S101 - an answer is either
+        self._failures += 1
+        pause = min(_FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), _LONGEST_PAUSE_SECONDS)
+        asked_for = getattr(failure, "retry_after_seconds", None)
+        self._failure = failure
+        self._fetch_again_at = now + (pause if asked_for is None else max(0.0, asked_for))
+        return failure
+
+
+class _Flight:
+    """One call of the user's function, under a time limit of the real clock."""
+
+    def __init__(self, owner: SharedCredentials, clock: Clock, runtime: Runtime, run_async: RunAsync | None) -> None:
+        self.clock = clock
+        self.overdue = False
+        self.process = os.getpid()  # a child of fork has no part in this
+        self._owner = owner
+        self._runtime = runtime
+        self._run_async = run_async
+        self._task: Future[Any] | None = None
+        now = runtime.clock.monotonic()
+        self._timer = runtime.clock.call_at(now + owner._timeout_seconds, partial(runtime.workers.submit, self._late))
+
+    def start(self) -> None:
+        try:
+            self._runtime.workers.submit(self._run)
+        except RuntimeError as error:  # the system gives no more threads
+            self._end(None, error)
+
+    def too_long(self) -> CredentialsUnavailable:
+        return CredentialsUnavailable(
+            f"the source of the credentials gave none within {self._owner._timeout_seconds:g} s",
+            code="credentials_timeout",
+            phase="credentials",
+            likely_causes=("what it asks is slow or unreachable", "it waits for something that waits for it"),
+        )
+
+    def _run(self) -> None:
+        try:
+            result = self._owner._fetch()
+            if inspect.isawaitable(result):
+                from .private_loop import run_on_private_loop  # loads asyncio
+
+                task = self._task = (self._run_async or run_on_private_loop)(_awaited(result))
+                task.add_done_callback(self._awaited)
+                return
+        except BaseException as error:  # noqa: BLE001 - the user's code; told to whoever asked
+            self._end(None, error)
+        else:
+            self._end(result, None)
+
+    def _awaited(self, task: Future[Any]) -> None:
+        error = TimeoutError() if task.cancelled() else task.exception()
+        self._end(None if error is not None else task.result(), error)
+
+    def _late(self) -> None:
+        self.overdue = True
+        self._owner._gave_up(self.too_long())
+        task = self._task
+        if task is not None:
+            task.cancel()
+
+    def _end(self, result: object, error: BaseException | None) -> None:
+        self._timer.cancel()
+        if isinstance(error, TimeoutError) and self.overdue:
+            error = self.too_long()
+        self._owner._landed(self, result, error)
+
+
+def _failure_of(result: object, error: BaseException | None) -> Failure | None:
+    if isinstance(error, CredentialsUnavailable | CredentialsRejected):
+        failure = error.copy()
+        failure.phase = failure.phase or "credentials"
+        failure.__cause__ = error.__cause__
+        return failure
+    if error is not None:
+        unavailable = CredentialsUnavailable(
+            f"the source of the credentials failed: {type(error).__name__}",
+            phase="credentials",
+            likely_causes=("see the cause of this error: it comes from the function that was asked",),
+        )
+        unavailable.__cause__ = error
+        return unavailable
+    if not isinstance(result, Credentials):
+        return ConfigurationError(
+            f"the source of the credentials must return Credentials, not {type(result).__name__}",
+            code="fetch_invalid",
+            phase="credentials",
+        )
+    return None
+
+
+def _same(call: Callable[[], None]) -> Callable[[], None]:
+    return call
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
