@@ -122,6 +122,10 @@ class Lane:
     def inflict(self, fault: Fault) -> None:
         """Do it, and undo what has to be undone; takes as long as the fault."""
         self.say(f"{self.name}: {fault.kind} for {fault.seconds:.1f} s")
+        if fault.kind.startswith("kill") and not self._prepare_to_kill():
+            self.skipped += 1
+            self.quiet.clear()
+            return
         client_id, relay, seconds = client_id_of(self.name), self.relay, fault.seconds
         match fault.kind:
             case "reset":
@@ -148,7 +152,15 @@ class Lane:
                 self.child.tell(f"slow {seconds}")
                 time.sleep(seconds)
             case "kill":
+                self.child.tell(f"slow {seconds + 1}")
+                time.sleep(seconds)
                 self._kill()
+            case "kill offline":
+                relay.leave()
+                time.sleep(seconds / 2)
+                self._kill()
+                time.sleep(seconds / 2)
+                relay.come_back()
             case _:
                 self._inflict_on_protocol(fault, client_id)
         if fault.told:
@@ -189,15 +201,15 @@ class Lane:
             case _:
                 raise ValueError(f"no such fault: {fault.kind}")
 
-    def _kill(self) -> None:
+    def _prepare_to_kill(self) -> bool:
         # awscrt acknowledges with MQTT 3.1.1 on arrival, before anybody has handled a message: nobody can promise what
         # is under way to such a device when it dies. So nothing is.
-        if self.kind.protocol == "mqtt311":
-            self.quiet.set()
-            if not self.wait_quiet(_QUIET_SECONDS):
-                self.skipped += 1
-                self.quiet.clear()
-                return
+        if self.kind.protocol == "mqtt5":
+            return True
+        self.quiet.set()
+        return self.wait_quiet(_QUIET_SECONDS)
+
+    def _kill(self) -> None:
         self.child.kill()
         self.start()
         self.quiet.clear()

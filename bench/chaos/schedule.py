@@ -21,7 +21,8 @@ NETWORK: Final[Mapping[str, tuple[float, float, str]]] = {
     "away": (2.0, 30.0, "the service cannot be reached: every connection is refused"),
     "takeover": (0.2, 1.0, "somebody else connects with the client id"),
     "slow handler": (1.0, 5.0, "the device's handler takes its time"),
-    "kill": (0.2, 2.0, "the device's process is killed with -9, and started again"),
+    "kill": (0.3, 2.0, "the handler takes its time, then the process is killed with -9, and started again"),
+    "kill offline": (1.0, 6.0, "the service cannot be reached, the process is killed with -9, and started again"),
 }
 """Kinds that any service can meet: shortest and longest time in seconds, and what happens."""
 
