@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+from array import array
 from itertools import pairwise
 
 import pytest
@@ -112,17 +113,19 @@ def test_losses_survive_adding_up() -> None:
 
 
 def test_what_was_stored_counts_even_if_its_failure_was_told_or_nothing_else_was() -> None:
-    book = Book(offered_up=5, handed={0, 1, 2, 3}, stored={0, 1, 2}, acknowledged={3}, failed={1, 2}, arrived=[0])
+    book = Book(
+        offered_up=5, handed={0, 1, 2, 3}, stored={0, 1, 2}, acknowledged={3}, failed={1, 2}, arrived=array("q", [0])
+    )
     assert judge(book.upwards(durable=True)).lost == (1, 2, 3)
 
 
 def test_without_a_store_what_was_handed_over_counts_unless_its_failure_was_told() -> None:
-    book = Book(offered_up=5, handed={0, 1, 2, 3}, acknowledged={2}, failed={1, 2}, arrived=[0])
+    book = Book(offered_up=5, handed={0, 1, 2, 3}, acknowledged={2}, failed={1, 2}, arrived=array("q", [0]))
     assert judge(book.upwards(durable=False)).lost == (2, 3)
 
 
 def test_what_the_service_accepted_for_the_device_must_be_handled() -> None:
-    book = Book(offered_down=4, accepted={0, 1, 3}, handled=[0, 3, 3])
+    book = Book(offered_down=4, accepted={0, 1, 3}, handled=array("q", [0, 3, 3]))
     verdict = judge(book.downwards())
     assert (verdict.lost, verdict.repeated) == ((1,), 1)
 

@@ -15,6 +15,7 @@ of one device:
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 class Stream:
     """One direction of one device.
 
-    promised: numbers that must arrive. arrived: numbers in the order of arrival, each time. offered: how many numbers
+    promised: numbers that must arrive, each once. arrived: numbers in the order of arrival, each time. offered: how many numbers
     were used, 0 to `offered - 1`. excused: numbers that the service threw away once.
     """
 
@@ -61,31 +62,33 @@ class Verdict:
 
 
 def judge(stream: Stream) -> Verdict:
-    """Compare what was promised with what arrived."""
-    seen: set[int] = set()
+    """Compare what was promised with what arrived. Takes a byte for each number: there may be millions."""
+    seen = bytearray(stream.offered)
     excused = frozenset(stream.excused)
     reordered: list[int] = []
-    invented: list[int] = []
+    invented: set[int] = set()
+    arrived = 0
     greatest = -1
     for number in stream.arrived:
-        if number in seen:
-            continue
-        seen.add(number)
         if not 0 <= number < stream.offered:
-            invented.append(number)
-            continue  # it says nothing about the order of the others
+            invented.add(number)  # it says nothing about the order of the others
+            continue
+        if seen[number]:
+            continue
+        seen[number] = 1
+        arrived += 1
         if number > greatest:
             greatest = number
         elif number not in excused:
             reordered.append(number)
-    promised = frozenset(stream.promised)
+    lost = {number for number in stream.promised if not (0 <= number < stream.offered and seen[number])}
     return Verdict(
-        promised=len(promised),
-        arrived=len(seen),
-        repeated=len(stream.arrived) - len(seen),
-        lost=tuple(sorted(promised - seen)),
+        promised=len(stream.promised),
+        arrived=arrived,
+        repeated=len(stream.arrived) - arrived - len(invented),
+        lost=tuple(sorted(lost)),
         reordered=tuple(reordered),
-        invented=tuple(invented),
+        invented=tuple(sorted(invented)),
     )
 
 
@@ -104,9 +107,9 @@ class Book:
     acknowledged: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     discarded: set[int] = field(default_factory=set)
-    arrived: list[int] = field(default_factory=list)
+    arrived: array[int] = field(default_factory=lambda: array("q"))
     accepted: set[int] = field(default_factory=set)
-    handled: list[int] = field(default_factory=list)
+    handled: array[int] = field(default_factory=lambda: array("q"))
 
     def upwards(self, *, durable: bool) -> Stream:
         """Return what was promised on the way to the service.
@@ -116,11 +119,11 @@ class Book:
         nobody told of a failure later.
         """
         promised = self.stored | self.acknowledged if durable else (self.handed - self.failed) | self.acknowledged
-        return Stream(promised, tuple(self.arrived), self.offered_up, frozenset(self.discarded))
+        return Stream(promised, array("q", self.arrived), self.offered_up, frozenset(self.discarded))
 
     def downwards(self) -> Stream:
         """Return what was promised on the way to the device: all that the service accepted for it."""
-        return Stream(frozenset(self.accepted), tuple(self.handled), self.offered_down)
+        return Stream(frozenset(self.accepted), array("q", self.handled), self.offered_down)
 
 
 def total(verdicts: Iterable[Verdict]) -> Verdict:

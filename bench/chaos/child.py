@@ -20,10 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 class Child:
     """One process. `on_report` is called for every line, on a thread of its own, in order."""
 
-    def __init__(self, module: str, argument: str, on_report: Callable[[Report], None], errors: IO[bytes]) -> None:
+    def __init__(
+        self, module: str, task: Task, on_report: Callable[[Report], None], errors: IO[bytes], *arguments: str
+    ) -> None:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, argument],
+            [sys.executable, "-m", f"bench.chaos.{module}", task.text(), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -76,8 +78,3 @@ class Child:
                 if report.kind == "done":
                     self.done.set()
                 self._on_report(report)
-
-
-def start_device(module: str, task: Task, on_report: Callable[[Report], None], errors: IO[bytes]) -> Child:
-    """Start a device."""
-    return Child(f"bench.chaos.{module}", task.text(), on_report, errors)

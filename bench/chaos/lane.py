@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from .checker import Book, Verdict, judge
-from .child import Child, start_device
+from .child import Child
 from .device import Task
 from .relay import Relay
 from .reports import Report
@@ -71,7 +71,7 @@ class Lane:
             outbox=str(self.directory / f"{client_id_of(self.name)}.sqlite"),
             token_seconds=self.token_seconds,
         )
-        self.children.append(start_device(self.kind.module, task, self._report, self.errors))
+        self.children.append(Child(self.kind.module, task, self._report, self.errors))
 
     def _report(self, report: Report) -> None:
         book, numbers = self.book, range(report.first, report.last + 1)
