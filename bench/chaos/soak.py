@@ -85,10 +85,10 @@ class Soak:
         self.lines += 1
         self.child.sample()
         self.memory.append(self.child.memory[-1] if self.child.memory else float("nan"))
+        late = "".join(f"{figures[name]:>9.2f}" for name in ("p50_ms", "p99_ms", "max_ms"))
+        used = f"{figures['rate']:>10,.0f}{figures['cpu_us']:>10.0f}"
         print(
-            f"{self.lines:>6}  {self.face:<6}{figures['rate']:>10,.0f}{figures['cpu_us']:>10.0f}{figures['p50_ms']:>9.2f}"
-            f"{figures['p99_ms']:>9.2f}{figures['max_ms']:>9.1f}{self.memory[-1]:>9.1f}{figures['threads']:>9.0f}",
-            flush=True,
+            f"{self.lines:>6}  {self.face:<6}{used}{late}{self.memory[-1]:>9.1f}{figures['threads']:>9.0f}", flush=True
         )
 
     def verdict(self) -> Verdict:
@@ -121,9 +121,7 @@ def main() -> int:
             directory, dict.fromkeys(faces, ""), lambda face, number: soaks[face].arrived.append(number), errors
         )
         stack.enter_context(service)
-        print(
-            f"{arguments.minutes:g} minutes, figures every {interval:.0f} s; CPU and lateness per message, in the device"
-        )
+        print(f"{arguments.minutes:g} minutes, figures every {interval:.0f} s; CPU of the device per message")
         print(
             f"{'':>6}  {'face':<6}{'msgs/s':>10}{'CPU us':>10}{'p50 ms':>9}{'p99':>9}{'max':>9}{'MiB':>9}{'threads':>9}"
         )
@@ -149,7 +147,7 @@ def main() -> int:
             verdict = soak.verdict()
             total += verdict
             print(
-                f"{soak.face}: {soak.offered:,} messages, {verdict.repeated} twice, {len(verdict.reordered)} out of order, "
+                f"{soak.face}: {soak.offered:,} messages, {verdict.repeated} twice, {len(verdict.reordered)} reordered, "
                 f"{soak.growth:+.1f} MiB; {soak.last_words}"
             )
     good = total.good and all(soak.growth <= FLAT_MIB for soak in soaks.values())
