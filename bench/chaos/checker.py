@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 class Stream:
     """One direction of one device.
 
-    promised: numbers that must arrive, each once. arrived: numbers in the order of arrival, each time. offered: how many numbers
-    were used, 0 to `offered - 1`. excused: numbers that the service threw away once.
+    promised: numbers that must arrive, each once. arrived: numbers in the order of arrival, each time. offered: how
+    many numbers were used, 0 to `offered - 1`. excused: numbers that the service threw away once.
     """
 
     promised: Collection[int]

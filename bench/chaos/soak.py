@@ -147,7 +147,8 @@ def main() -> int:
             verdict = soak.verdict()
             total += verdict
             print(
-                f"{soak.face}: {soak.offered:,} messages, {verdict.repeated} twice, {len(verdict.reordered)} reordered, "
+                f"{soak.face}: {soak.offered:,} messages, {verdict.repeated} twice, "
+                f"{len(verdict.reordered)} out of order, "
                 f"{soak.growth:+.1f} MiB; {soak.last_words}"
             )
     good = total.good and all(soak.growth <= FLAT_MIB for soak in soaks.values())
