@@ -66,7 +66,7 @@ class Device:
         self.reporter = Reporter(os.dup(1))
         os.dup2(2, 1)  # whatever prints must not get among the reports
         self.finishing = threading.Event()
-        self.on_hint: Callable[[], None] | None = None
+        self.on_hint: Callable[[], object] | None = None
         self._stopped = False
         self._slow = 0.0
         threading.Thread(target=self._obey, name="commands", daemon=True).start()

@@ -53,6 +53,7 @@ class AsyncDevice:
             except ConnectionClosed as error:
                 self._device.reporter.note(f"closed, connecting anew: {error}")
                 await connection.close(timeout=1)
+                await asyncio.sleep(1)
                 connection = await self._connect()
         await connection.flush(20)
         report = await connection.close(timeout=10)
@@ -60,22 +61,15 @@ class AsyncDevice:
         self._device.done(f"{stats.renewals} renewals, {stats.connects} connects; left {report}")
 
     async def _connect(self) -> aio.Connection:
-        while True:
-            try:
-                connection = await aio.connect(
-                    self._settings, credentials=self._credentials, outbox=self._outbox, timeout=None
-                )
-            except CustomAuthError as error:
-                self._device.reporter.note(f"not connected, once more: {error}")
-                await asyncio.sleep(1)
-            else:
-                break
-        loop = asyncio.get_running_loop()
-        self._device.on_hint = lambda: loop.call_soon_threadsafe(connection.retry_now) and None
+        # At once, as the device with the sync face does, and for the same reasons.
+        connection = await aio.connect(self._settings, credentials=self._credentials, outbox=self._outbox, timeout=0)
         connection.on_state_change(self._noticed)
         task = asyncio.create_task(self._receive(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        await asyncio.sleep(0)  # the subscription is there
+        loop = asyncio.get_running_loop()
+        self._device.on_hint = partial(loop.call_soon_threadsafe, connection.retry_now)
         return connection
 
     def _noticed(self, change: StateChange) -> None:
@@ -85,12 +79,21 @@ class AsyncDevice:
     async def _receive(self, connection: aio.Connection) -> None:
         try:
             async with connection.subscribe(self._device.task.subscribes_to) as messages:
-                await messages.wait_granted(None)
-                self._device.reporter.tell("subscribed")
+                granting = asyncio.create_task(self._await_grant(messages))
+                self._tasks.add(granting)
+                granting.add_done_callback(self._tasks.discard)
                 async for message in messages:
                     await self._handle(message)
         except CustomAuthError as error:
             self._device.reporter.note(f"the subscription ended: {error}")
+
+    async def _await_grant(self, messages: aio.Subscription) -> None:
+        try:
+            await messages.wait_granted(None)
+        except CustomAuthError as error:
+            self._device.reporter.note(f"not subscribed: {error}")
+        else:
+            self._device.reporter.tell("subscribed")
 
     async def _handle(self, message: Message) -> None:
         slow = self._device.take_slow()

@@ -5,6 +5,7 @@ acknowledges, which the package does by itself.
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from functools import partial
 
 from iot_customauth_client import (
@@ -16,6 +17,8 @@ from iot_customauth_client import (
     SharedCredentials,
     SqliteOutbox,
     State,
+    StateChange,
+    Subscription,
     connect,
 )
 
@@ -44,6 +47,7 @@ class SyncDevice:
             except ConnectionClosed as error:
                 self._device.reporter.note(f"closed, connecting anew: {error}")
                 connection.close(timeout=1)
+                self._device.finishing.wait(1.0)
                 connection = self._connect()
         connection.flush(20)
         report = connection.close(timeout=10)
@@ -51,25 +55,26 @@ class SyncDevice:
         self._device.done(f"{stats.renewals} renewals, {stats.connects} connects; left {report}")
 
     def _connect(self) -> Connection:
-        while True:
-            try:
-                connection = connect(self._settings, credentials=self._credentials, outbox=self._outbox, timeout=None)
-            except CustomAuthError as error:
-                self._device.reporter.note(f"not connected, once more: {error}")
-                self._device.finishing.wait(1.0)
-            else:
-                break
+        # At once, whatever the network is like: so messages are stored from the first moment on, hints are heard, and
+        # nothing that the service has kept for the device can be here before its subscription.
+        connection = connect(self._settings, credentials=self._credentials, outbox=self._outbox, timeout=0)
+        connection.on_state_change(self._noticed)
+        subscription = connection.subscribe(self._device.task.subscribes_to, self._handle)
+        threading.Thread(target=self._await_grant, args=(subscription,), daemon=True).start()
         self._device.on_hint = connection.retry_now
-        connection.on_state_change(
-            lambda change: (
-                self._device.reporter.note(f"{change.state.value}: {change.error}")
-                if change.state in (State.CLOSED, State.REFUSED)
-                else None
-            )
-        )
-        connection.subscribe(self._device.task.subscribes_to, self._handle).wait_granted(None)
-        self._device.reporter.tell("subscribed")
         return connection
+
+    def _noticed(self, change: StateChange) -> None:
+        if change.state in (State.CLOSED, State.REFUSED):
+            self._device.reporter.note(f"{change.state.value}: {change.error}")
+
+    def _await_grant(self, subscription: Subscription) -> None:
+        try:
+            subscription.wait_granted(None)
+        except CustomAuthError as error:
+            self._device.reporter.note(f"not subscribed: {error}")
+        else:
+            self._device.reporter.tell("subscribed")
 
     def _handle(self, message: Message) -> None:
         slow = self._device.take_slow()
