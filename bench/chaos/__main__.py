@@ -101,7 +101,11 @@ def main() -> int:
         kinds = kinds_of(client, arguments.face or ["sync", "aio"], arguments.protocol or ["mqtt5", "mqtt311"])
         outcome = run(client, kinds, extent, faults, Path(arguments.log), say)
         outcomes.append(outcome)
-        print(f"{client}: {outcome.seconds:.0f} s; lost up {len(outcome.up.lost):,}, down {len(outcome.down.lost):,}")
+        print(
+            f"{client}: {outcome.seconds:.0f} s; lost up {len(outcome.up.lost):,}, down {len(outcome.down.lost):,}; "
+            f"{outcome.skipped} faults left out; {outcome.unpromised} messages gone before they were promised",
+            flush=True,
+        )
     print(f"\n{HEAD}")
     for outcome in outcomes:
         print(line(outcome))
