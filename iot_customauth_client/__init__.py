@@ -46,16 +46,23 @@ if TYPE_CHECKING:
     from .messages import CloseReport as CloseReport
     from .messages import Message as Message
     from .messages import PublishResult as PublishResult
+    from .outbox_memory import MemoryOutbox as MemoryOutbox
+    from .outbox_sqlite import SqliteOutbox as SqliteOutbox
+    from .outbox_values import OutboxStats as OutboxStats
     from .plan import ConnectPlan as ConnectPlan
     from .plan import PublishPlan as PublishPlan
     from .runtime import close_all as close_all
+    from .service_handle import ServiceHandle as ServiceHandle
     from .settings import ConnectionSettings as ConnectionSettings
+    from .shared_credentials import SharedCredentials as SharedCredentials
+    from .signals import close_on_signal as close_on_signal
     from .signing import KeyPair as KeyPair
     from .signing import generate_key_pair as generate_key_pair
     from .signing import sign_token as sign_token
     from .signing import verify_token as verify_token
     from .state import State as State
     from .state import StateChange as StateChange
+    from .stats import Stats as Stats
     from .subscription import Subscription as Subscription
     from .will import Will as Will
 
@@ -101,6 +108,13 @@ _HOMES: Final = {
     "signing": ("KeyPair", "generate_key_pair", "sign_token", "verify_token"),
     "state": ("State", "StateChange"),
     "subscription": ("Subscription",),
+    "outbox_memory": ("MemoryOutbox",),
+    "outbox_sqlite": ("SqliteOutbox",),
+    "shared_credentials": ("SharedCredentials",),
+    "stats": ("Stats",),
+    "outbox_values": ("OutboxStats",),
+    "service_handle": ("ServiceHandle",),
+    "signals": ("close_on_signal",),
     "will": ("Will",),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
@@ -130,6 +144,7 @@ __all__ = [
     "InvalidTopic",
     "KeyPair",
     "ManualClock",
+    "MemoryOutbox",
     "Message",
     "MessageExpired",
     "NotConnected",
@@ -137,19 +152,25 @@ __all__ = [
     "OperationError",
     "OperationTimeout",
     "OutboxFull",
+    "OutboxStats",
     "PayloadTooLarge",
     "PolicyDenied",
     "ProxyRefused",
     "PublishFuture",
     "PublishPlan",
     "PublishResult",
+    "ServiceHandle",
+    "SharedCredentials",
+    "SqliteOutbox",
     "State",
     "StateChange",
+    "Stats",
     "Subscription",
     "Throttled",
     "TlsFailed",
     "Will",
     "close_all",
+    "close_on_signal",
     "connect",
     "generate_key_pair",
     "sign_token",

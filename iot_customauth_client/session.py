@@ -211,7 +211,7 @@ class Session:
     @property
     def lost(self) -> int:
         """How many accepted messages had not been acknowledged when the session ended, those that are kept included."""
-        return self.outbox.failed
+        return self.outbox.lost
 
     @property
     def kept(self) -> int:
@@ -264,7 +264,7 @@ class Session:
             connected_for_seconds=0.0 if since is None else self._clock.monotonic() - since,
             published=outbox.accepted,
             acknowledged=outbox.acknowledged,
-            failed=outbox.rejected,
+            failed=outbox.failed,
             received=self.inbox.received,
             handler_errors=self.inbox.handler_errors,
             dropped=self.inbox.dropped,

@@ -11,11 +11,7 @@ import pytest
 
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint
 
-<<<<<<< HEAD
-pytest.register_assert_rewrite("behaviour_support", "client_support", "door_servers", "stub_servers")
-=======
-pytest.register_assert_rewrite("aio_support", "client_support", "door_servers", "stub_servers")
->>>>>>> p3-aio
+pytest.register_assert_rewrite("aio_support", "behaviour_support", "client_support", "door_servers", "stub_servers")
 
 AUTHORIZER_NAME = "custom_auth_mqtt_2021_08_21"
 PASSWORD_AUTHORIZER = Path(__file__).parent.parent / "examples" / "authorizers" / "password.py"
