@@ -197,8 +197,8 @@ class Outbox:
 
     @property
     def keeps(self) -> bool:
-        """Whether a journal stores the messages of this outbox."""
-        return self._intake.journal is not None
+        """Whether a journal stores the messages of this outbox, or may, since it was not opened yet."""
+        return not self._intake.direct
 
     def wait_empty(self, timeout: float | None) -> bool:
         """Wait until all that was accepted is settled; `False` if `timeout` seconds were not enough."""

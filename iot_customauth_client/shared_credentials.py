@@ -129,6 +129,8 @@ class _Fixed:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
+        self._expires_at: float | None = None
+        self._counted = False
 
     def obtain(
         self,
@@ -139,8 +141,11 @@ class _Fixed:
         run_async: RunAsync | None = None,  # noqa: ARG002
         instead_of: Credentials | None = None,  # noqa: ARG002
     ) -> None:
-        left = self._credentials.lifetime_seconds(clock.now())
-        if left is not None and left <= 0:
+        if not self._counted:  # once, from then on the connection's clock counts
+            left = self._credentials.lifetime_seconds(clock.now())
+            self._expires_at = None if left is None else clock.monotonic() + left
+            self._counted = True
+        if self._expires_at is not None and clock.monotonic() >= self._expires_at:
             done(
                 CredentialsExpired(
                     "the credentials have expired",
@@ -149,7 +154,7 @@ class _Fixed:
                 )
             )
             return
-        done(Lease(self._credentials, None if left is None else clock.monotonic() + left))
+        done(Lease(self._credentials, self._expires_at))
 
     def refused(self, credentials: Credentials) -> None:
         pass
