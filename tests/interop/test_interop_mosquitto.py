@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 import trustme
-from client_support import BOTH, REFERENCE_AUTHORIZER, REFERENCE_FILE, WAIT, check_error, failure
+from client_support import BOTH, REFERENCE_AUTHORIZER, REFERENCE_FILE, WAIT, States, check_error, failure
 
 from iot_customauth_client import (
     AuthenticationRefused,
-    ConnectionClosed,
     ConnectionSettings,
     Credentials,
     Message,
+    State,
     connect,
 )
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, events
@@ -236,10 +236,12 @@ def test_another_makers_broker_tells_its_refusal(
 
 @needs_broker
 @BOTH
-def test_a_broker_that_is_stopped_ends_the_connection(
+def test_a_connection_waits_for_a_broker_that_is_stopped(
     protocol: str, broker: Broker, authority_file: Path, client_id: str
 ) -> None:
-    connection = connect(settings_of(broker, authority_file, client_id, protocol), credentials=PLAIN, timeout=WAIT)
-    broker.stop()
-    error = failure(ConnectionClosed, connection.wait_closed, WAIT)
-    check_error(error.__cause__, phase="connected")
+    states = States()
+    settings = settings_of(broker, authority_file, client_id, protocol)
+    with connect(settings, credentials=PLAIN, timeout=WAIT, on_state_change=states) as connection:
+        broker.stop()
+        check_error(states.wait_for(State.WAITING).error, phase="connected")
+        connection.close(drain=False)
