@@ -103,7 +103,7 @@ class Source(Protocol):
         ...
 
 
-def source_of(credentials: object) -> Source:
+def source_of(credentials: Credentials | Fetch | SharedCredentials) -> Source:
     """Return the source for what a user passed as credentials.
 
     Raises `ConfigurationError` for anything but `Credentials`, a callable (wrapped in a `SharedCredentials`) and
@@ -125,12 +125,14 @@ def source_of(credentials: object) -> Source:
 class _Fixed:
     """A plain `Credentials`: the same for ever, or until it expires."""
 
-    renewable: Final = False
-
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._expires_at: float | None = None
         self._counted = False
+
+    @property
+    def renewable(self) -> bool:
+        return False
 
     def obtain(
         self,
@@ -179,8 +181,6 @@ class SharedCredentials:
 
     Raises `ConfigurationError` for limits that make no sense.
     """
-
-    renewable: Final = True
 
     def __init__(
         self,
@@ -256,6 +256,11 @@ class SharedCredentials:
         return f"SharedCredentials({getattr(self._fetch, '__name__', type(self._fetch).__name__)})"
 
     # -- for sessions: see Source -------------------------------------------------------------------------------------
+
+    @property
+    def renewable(self) -> bool:
+        """Whether asking again can give other credentials."""
+        return True
 
     def obtain(
         self,
