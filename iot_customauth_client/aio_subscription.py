@@ -45,7 +45,7 @@ class Subscription:
     it or the connection is closed, and raises if the service refused it (also after a reconnect) or the connection
     ended by an error; while the connection is away it waits. `async with` waits for the service's answer, if connected,
     and closes at the end: the last subscription to a filter unsubscribes. Several tasks may take messages from one
-    subscription; with `ack="auto"`, let only one.
+    subscription; with `ack="auto"` a message is acknowledged when any of them asks for the next.
     """
 
     def __init__(
@@ -255,6 +255,7 @@ class Subscription:
                 if message is None or self._waiters:
                     self._wanted = True
             if message is not None:
+                self._settle_last()  # what another task has taken meanwhile: this one has asked for the next
                 self._unsettled = message
                 if self._waiters and self._queue:
                     self._wake_one()

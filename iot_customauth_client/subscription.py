@@ -70,6 +70,9 @@ class Subscription:
     connection is closed, and raises if the service refused it (also after a reconnect) or the connection ended by an
     error; while the connection is away it waits. `with` waits for the service's answer, if connected, and closes at the
     end: the last subscription to a filter unsubscribes.
+
+    Several threads may take messages from one subscription, each message goes to one of them. With `ack="auto"` it is
+    acknowledged when any of them asks for the next: let them use `ack="manual"`, if a crash must lose nothing.
     """
 
     def __init__(
@@ -211,7 +214,12 @@ class Subscription:
             if self._handling:
                 return
             self._handling = True
-        self._connection.workers.submit(self._handle_all)
+        try:
+            self._connection.workers.submit(self._handle_all)
+        except RuntimeError:
+            with self._lock:
+                self._handling = False  # no thread is to be had now: the next message tries again
+            raise
 
     def granted(self, qos: int) -> None:
         """The service said yes."""
@@ -263,14 +271,13 @@ class Subscription:
     def _next(self, timeout: float | None) -> Message | None:
         if self._handler is not None:
             raise TypeError("this subscription has a handler: its messages go there")
-        if self._unsettled is not None:
-            self._settle_last()
         with self._lock:
-            message = self._take() if self._queue else None
+            last = self._unsettled
+            message = self._unsettled = self._take() if self._queue else None
+        self._settle(last)
         if message is None:
             message = self._wait(timeout)
         self._linger.taken += 1
-        self._unsettled = message
         return message
 
     def _wait(self, timeout: float | None) -> Message | None:
@@ -297,13 +304,19 @@ class Subscription:
                     self._changed.wait(left)
                 finally:
                     self._waiting -= 1
-            message = self._take()
+            last = self._unsettled  # what another thread has taken meanwhile: this one has asked for the next
+            message = self._unsettled = self._take()
+        self._settle(last)
         if waited:
             linger.woken(time.monotonic())
         return message
 
     def _settle_last(self) -> None:
-        message, self._unsettled = self._unsettled, None
+        with self._lock:
+            last, self._unsettled = self._unsettled, None
+        self._settle(last)
+
+    def _settle(self, message: Message | None) -> None:
         if message is not None and self._ack == "auto":
             message.ack()
 
