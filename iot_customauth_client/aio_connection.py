@@ -106,6 +106,7 @@ class Connection:
 
     def stats(self) -> Stats:
         """Return counts of this moment: attempts, renewals, messages, what waits in the outbox and how old it is."""
+        self._core.runtime.check()
         return self._session.stats()
 
     def retry_now(self) -> None:
@@ -215,6 +216,8 @@ class Connection:
         """
         core = self._core
         core.check()
+        if timeout is not None:
+            check_timeout(timeout)
         future = PublishFuture(core)
         entry = make_outgoing(
             topic, payload, promise=future, accepted_at=self._monotonic(), mqtt5=self._mqtt5, **arguments

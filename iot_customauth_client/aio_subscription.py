@@ -25,6 +25,7 @@ from .handler_watch import Run
 from .messages import Message
 from .state import State
 from .subscription import GRANT_TIMEOUT_SECONDS, Ack, OnHandlerError
+from .timeouts import check_timeout
 
 if TYPE_CHECKING:
     from .aio_core import Core
@@ -101,6 +102,7 @@ class Subscription:
         `OperationTimeout` after `timeout` seconds.
         """
         self._core.check()
+        check_timeout(timeout)
         if self._granted is None:
             await asyncio.wait((self._answer,), timeout=timeout)
         if self._error is not None:
@@ -119,6 +121,8 @@ class Subscription:
         Raises `OperationTimeout` after `timeout` seconds, `ConnectionClosed` when the subscription has ended, and what
         iterating would raise. Cancelled, it takes no message.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         message = await self._next(timeout)
         if message is None:
             raise self._core.session.closed_error(f"the subscription to {self.topic_filter!r} has ended")

@@ -24,6 +24,7 @@ from .handler_watch import Run
 from .linger import DOZE_SECONDS, Linger
 from .messages import Message
 from .runtime import runtime
+from .timeouts import check_timeout
 
 if TYPE_CHECKING:
     from .inbox import Registration
@@ -42,8 +43,8 @@ def check_subscription(
     handler: object, *, qos: int, ack: str, on_handler_error: str, max_queued: int, mqtt5: bool
 ) -> None:
     """Raise for what a subscription cannot be: `ConfigurationError`, or `NotSupported` if the protocol has no way."""
-    if max_queued < 1:
-        raise ConfigurationError("max_queued must be 1 or more")
+    if isinstance(max_queued, bool) or not isinstance(max_queued, int) or max_queued < 1:
+        raise ConfigurationError(f"max_queued must be a number of messages, 1 or more, not {max_queued!r}")
     if ack not in ("auto", "manual"):
         raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
     if on_handler_error not in ("acknowledge", "redeliver"):
@@ -128,6 +129,8 @@ class Subscription:
         `OperationTimeout` after `timeout` seconds, and when the service was asked and said nothing for 30 s. The
         subscription goes on then: it is asked for again after the next connect.
         """
+        self._runtime.check()
+        check_timeout(timeout)
         with self._changed:
             answered = self._changed.wait_for(self._is_answered, timeout)
             if self._error is not None:
@@ -146,6 +149,8 @@ class Subscription:
         Raises `OperationTimeout` after `timeout` seconds, `ConnectionClosed` when the subscription has ended, and what
         iterating would raise.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         message = self._next(timeout)
         if message is None:
             raise self._connection.closed_error(f"the subscription to {self.topic_filter!r} has ended")
