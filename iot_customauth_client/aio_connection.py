@@ -283,15 +283,15 @@ class Connection:
         )
         try:
             return await reply.future
-        except asyncio.CancelledError:
+        finally:  # cancelled, it is left early; once it has ended, without effect
             request.cancel()
-            raise
 
     def respond(
         self,
         topic_filter: str,
         handler: Callable[[Message], Awaitable[object] | object],
         *,
+        max_queued: int = 1_000,
         on_handler_error: OnHandlerError = "acknowledge",
     ) -> Subscription:
         """Answer requests: what `handler(message)` returns, or gives when awaited, is published as the reply (QoS 1).
@@ -310,7 +310,9 @@ class Connection:
 
         if not callable(handler):
             raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
-        return self.subscribe(topic_filter, wraps(handler)(answer), on_handler_error=on_handler_error)
+        return self.subscribe(
+            topic_filter, wraps(handler)(answer), max_queued=max_queued, on_handler_error=on_handler_error
+        )
 
     def __repr__(self) -> str:
         settings = self._session.settings

@@ -326,6 +326,7 @@ class _ReplyTopic:
         self._name = name
         self._one_at_a_time = one_at_a_time
         self._granted = False
+        self._ended_by: Callable[[], CustomAuthError] | None = None
         self._queued: deque[Request] = deque()
         self._open: OrderedDict[bytes | None, Request] = OrderedDict()
         self.claims = 0
@@ -341,7 +342,12 @@ class _ReplyTopic:
         with self._requests.lock:
             request.replies = self
             self.claims -= 1
-            self._queued.append(request)
+            ended_by = self._ended_by
+            if ended_by is None:
+                self._queued.append(request)
+        if ended_by is not None:  # between the finding of this topic and now
+            request.reject(ended_by())
+            return
         self._publish_next()
 
     def remove(self, request: Request) -> None:
@@ -400,7 +406,7 @@ class _ReplyTopic:
     def _fail(self, error_of: Callable[[], CustomAuthError]) -> None:
         self._requests.lost(self._name)
         with self._requests.lock:
-            self._granted = False
+            self._granted, self._ended_by = False, error_of
             requests = [*self._open.values(), *self._queued]
         for request in requests:
             request.reject(error_of())
