@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
@@ -144,10 +144,11 @@ class Connection:
         """
         core = self._core
         core.check()
-        core.listeners.append(callback)
+        entry: Listener = partial(callback)  # its own identity: one function may listen twice
+        core.listeners.append(entry)
 
         def remove() -> None:
-            core.listeners = [each for each in core.listeners if each is not callback]
+            core.listeners = [each for each in core.listeners if each is not entry]
 
         return remove
 
