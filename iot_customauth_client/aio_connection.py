@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
@@ -106,6 +106,7 @@ class Connection:
 
     def stats(self) -> Stats:
         """Return counts of this moment: attempts, renewals, messages, what waits in the outbox and how old it is."""
+        self._core.runtime.check()
         return self._session.stats()
 
     def retry_now(self) -> None:
@@ -143,10 +144,11 @@ class Connection:
         """
         core = self._core
         core.check()
-        core.listeners.append(callback)
+        entry: Listener = partial(callback)  # its own identity: one function may listen twice
+        core.listeners.append(entry)
 
         def remove() -> None:
-            core.listeners = [each for each in core.listeners if each is not callback]
+            core.listeners = [each for each in core.listeners if each is not entry]
 
         return remove
 
@@ -215,6 +217,8 @@ class Connection:
         """
         core = self._core
         core.check()
+        if timeout is not None:
+            check_timeout(timeout)
         future = PublishFuture(core)
         entry = make_outgoing(
             topic, payload, promise=future, accepted_at=self._monotonic(), mqtt5=self._mqtt5, **arguments
@@ -280,15 +284,15 @@ class Connection:
         )
         try:
             return await reply.future
-        except asyncio.CancelledError:
+        finally:  # cancelled, it is left early; once it has ended, without effect
             request.cancel()
-            raise
 
     def respond(
         self,
         topic_filter: str,
         handler: Callable[[Message], Awaitable[object] | object],
         *,
+        max_queued: int = 1_000,
         on_handler_error: OnHandlerError = "acknowledge",
     ) -> Subscription:
         """Answer requests: what `handler(message)` returns, or gives when awaited, is published as the reply (QoS 1).
@@ -307,7 +311,9 @@ class Connection:
 
         if not callable(handler):
             raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
-        return self.subscribe(topic_filter, wraps(handler)(answer), on_handler_error=on_handler_error)
+        return self.subscribe(
+            topic_filter, wraps(handler)(answer), max_queued=max_queued, on_handler_error=on_handler_error
+        )
 
     def __repr__(self) -> str:
         settings = self._session.settings

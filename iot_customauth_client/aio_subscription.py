@@ -25,6 +25,7 @@ from .handler_watch import Run
 from .messages import Message
 from .state import State
 from .subscription import GRANT_TIMEOUT_SECONDS, Ack, OnHandlerError
+from .timeouts import check_timeout
 
 if TYPE_CHECKING:
     from .aio_core import Core
@@ -45,7 +46,7 @@ class Subscription:
     it or the connection is closed, and raises if the service refused it (also after a reconnect) or the connection
     ended by an error; while the connection is away it waits. `async with` waits for the service's answer, if connected,
     and closes at the end: the last subscription to a filter unsubscribes. Several tasks may take messages from one
-    subscription; with `ack="auto"`, let only one.
+    subscription; with `ack="auto"` a message is acknowledged when any of them asks for the next.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Subscription:
         `OperationTimeout` after `timeout` seconds.
         """
         self._core.check()
+        check_timeout(timeout)
         if self._granted is None:
             await asyncio.wait((self._answer,), timeout=timeout)
         if self._error is not None:
@@ -119,6 +121,8 @@ class Subscription:
         Raises `OperationTimeout` after `timeout` seconds, `ConnectionClosed` when the subscription has ended, and what
         iterating would raise. Cancelled, it takes no message.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         message = await self._next(timeout)
         if message is None:
             raise self._core.session.closed_error(f"the subscription to {self.topic_filter!r} has ended")
@@ -255,6 +259,7 @@ class Subscription:
                 if message is None or self._waiters:
                     self._wanted = True
             if message is not None:
+                self._settle_last()  # what another task has taken meanwhile: this one has asked for the next
                 self._unsettled = message
                 if self._waiters and self._queue:
                     self._wake_one()

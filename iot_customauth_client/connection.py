@@ -157,6 +157,7 @@ class Connection:
 
     def stats(self) -> Stats:
         """Return counts of this moment: attempts, renewals, messages, what waits in the outbox and how old it is."""
+        self._runtime.check()
         return self._session.stats()
 
     def on_state_change(self, callback: Callable[[StateChange], object]) -> Callable[[], None]:
@@ -239,6 +240,8 @@ class Connection:
         `ConfigurationError`. The service may refuse it later (`PolicyDenied`), with MQTT 3.1.1 by hanging up.
         """
         self._runtime.check()
+        if timeout is not None:
+            check_timeout(timeout)
         session = self._session
         future = PublishFuture(self._runtime.workers)
         entry = make_outgoing(

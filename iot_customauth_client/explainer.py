@@ -9,6 +9,10 @@ upgrade request (`upgrade_probe.py`). This decides when to ask, and whose answer
     upgrade refused         --> an upgrade request, at most once per outage and minute
     anything else           --> awscrt's word stands
 
+A thousand connections that wait at once, on a busy machine or behind a dead network, do not ask a thousand times: a
+handshake costs a thread and some memory, and most of the answers would be the same. Only so many of a process are under
+way at a time (`Runtime.probes`); whoever comes beyond goes by awscrt's word.
+
 All methods, and all callbacks given to them, run on the session's `Serial`; the asking runs on worker threads.
 """
 
@@ -106,15 +110,18 @@ class Explainer:
     def _explain_by_handshake(self, error: ConnectError, done: Callable[[Failure], None]) -> None:
         if self._found is not None and _says_more(self._found, error):
             done(self._found)
-        elif self._probing or self._probes < _MAX_PROBES:
+        elif self._probing or (self._probes < _MAX_PROBES and self._handshake()):
             self._waiting = (error, done)
-            self._handshake()
         else:
             done(error)
 
-    def _handshake(self) -> None:
+    def _handshake(self) -> bool:
+        """Try a handshake unless one is under way; `False` if too many of the process's connections do so just now."""
         if self._probing:
-            return
+            return True
+        probes = self._runtime.probes
+        if not probes.acquire(blocking=False):
+            return False
         from .tls_probe import ProbeTarget, probe  # loads socket and ssl, which most connections never need
 
         self._probing = True
@@ -128,9 +135,12 @@ class Explainer:
                 found = probe(target, _TIMEOUT_SECONDS)
             except Exception:  # noqa: BLE001 - without an answer the session would wait for ever
                 _log.exception("the TLS probe failed")
+            finally:
+                probes.release()
             self._post(partial(self._answered, found))
 
         self._runtime.workers.submit(knock)
+        return True
 
     def _answered(self, found: ConnectError | None) -> None:
         self._probing = False

@@ -281,9 +281,10 @@ class Inbox:
     def session_resumed(self) -> None:
         """The first CONNACK of this process had a session: hold what nobody wants yet, for 10 s of the clock.
 
-        At most 50 QoS 1 messages: each goes to the first subscription that fits, in order and before newer ones. With
-        MQTT 5 they stay unacknowledged, so a crash loses none; what is left is acknowledged in the end with a warning.
-        Without effect after the first CONNACK.
+        Each QoS 1 message goes to the first subscription that fits, in order and before newer ones. With MQTT 5 they
+        stay unacknowledged, so a crash loses none, and the service sends no more than 100 before some are taken; with
+        MQTT 3.1.1 at most 1,000 wait in memory. What is left in the end is acknowledged with a warning. Without effect
+        after the first CONNACK.
         """
         with self._lock:
             if not self._resumed.resumed():

@@ -16,6 +16,7 @@ from .settings import ConnectionSettings
 from .shared_credentials import Fetch, SharedCredentials
 from .subscription import Ack as Ack
 from .subscription import OnHandlerError as OnHandlerError
+from .timeouts import check_timeout as check_timeout
 
 if TYPE_CHECKING:
     from .outbox_sqlite import SqliteOutbox
@@ -44,14 +45,6 @@ def outbox_of(outbox: GivenOutbox | None) -> GivenOutbox:
         kind = outbox.__name__ if isinstance(outbox, type) else type(outbox).__name__
         raise ConfigurationError(f"outbox must be a MemoryOutbox(...) or SqliteOutbox(path, ...), not {kind}")
     return outbox
-
-
-def check_timeout(timeout: float | None) -> None:
-    """Raise `ConfigurationError` for a time-out that is no number of seconds, or less than 0."""
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
-        raise ConfigurationError(f"timeout must be seconds, 0 or more, or None for no limit: not {timeout!r}")
 
 
 def check_handler(handler: object, *, needed: bool = False) -> None:

@@ -30,24 +30,13 @@ from .inbox import Registration
 from .messages import Message, PublishResult
 from .outgoing import QUEUED, Outgoing
 from .publishing import UNSET, Payload, make_outgoing
+from .request import Answer as Answer
+from .request import Request as Request
 from .topics import check_topic_name
 
 RESPONSE_LEVEL: Final = "/response"
 MAX_IDLE_REPLY_TOPICS: Final = 8
 _CORRELATION_BYTES: Final = 16
-_NOBODY_SUBSCRIBED: Final = 0x10
-
-
-class Answer(Protocol):
-    """Who waits for a reply; told exactly once, on the native thread or a worker: must return at once."""
-
-    def replied(self, message: Message) -> None:
-        """The reply came; it is acknowledged afterwards."""
-        ...
-
-    def failed(self, error: CustomAuthError) -> None:
-        """There will be none: refused, timed out, or the connection is over."""
-        ...
 
 
 class Accepting(Protocol):
@@ -87,85 +76,6 @@ class Host(Protocol):
         ...
 
 
-class Request:
-    """One request under way: the `Promise` of its own message, and what its reply is told by. See `Requests.ask`."""
-
-    def __init__(self, requests: Requests, answer: Answer, timeout: float | None) -> None:
-        self._requests = requests
-        self._answer: Answer | None = answer
-        self._timeout = timeout
-        self.timer: Timer | None = None
-        self.entry: Outgoing | None = None
-        self.published = False
-        self.nobody_subscribed = False
-        self.replies: _ReplyTopic | None = None
-
-    def cancel(self) -> None:
-        """Wait no longer: nothing is told any more. A request that was not sent yet is withdrawn."""
-        if self._settle() is not None:
-            self._requests.forget(self)
-
-    # -- how it ends: the first one counts ----------------------------------------------------------------------------
-
-    def reply(self, message: Message) -> None:
-        """The reply came."""
-        answer = self._settle()
-        if answer is not None:
-            answer.replied(message)
-
-    def resolve(self, result: PublishResult) -> None:
-        """The service has the request (see `outgoing.Promise`)."""
-        self.nobody_subscribed = result.reason_code == _NOBODY_SUBSCRIBED
-
-    def reject(self, error: CustomAuthError) -> None:
-        """The request, or the subscription to its reply, failed."""
-        answer = self._settle()
-        if answer is not None:
-            self._requests.forget(self)
-            answer.failed(error)
-
-    def expire(self) -> None:
-        """Its time is over."""
-        answer = self._settle()
-        if answer is not None:
-            answer.failed(self._time_out(withdrawn=self._requests.forget(self)))
-
-    def _settle(self) -> Answer | None:
-        with self._requests.lock:
-            answer, self._answer = self._answer, None
-        timer = self.timer
-        if timer is not None:
-            timer.cancel()
-        return answer
-
-    @property
-    def settled(self) -> bool:
-        """Whether it has ended."""
-        return self._answer is None
-
-    def _time_out(self, *, withdrawn: bool) -> OperationTimeout:
-        entry = self.entry
-        topic = None if entry is None else entry.topic
-        if withdrawn:
-            return OperationTimeout(
-                f"the request on {topic!r} was not sent within {self._timeout:g} s and is withdrawn",
-                stage="queued",
-                phase="connected",
-                likely_causes=(
-                    "not connected, or the reply topic is not granted yet",
-                    "earlier requests are answered first",
-                ),
-            )
-        nobody = f"nobody was subscribed to {topic!r} when the request arrived (PUBACK 16)"
-        causes = ("the responder is away or failed", "its policy does not allow iot:Publish on the reply topic")
-        return OperationTimeout(
-            f"no reply to the request on {topic!r} within {self._timeout:g} s; it may have been carried out",
-            stage="sent",
-            phase="connected",
-            likely_causes=(nobody,) if self.nobody_subscribed else causes,
-        )
-
-
 class Requests:
     """The requests of one connection, both faces. Thread-safe."""
 
@@ -173,7 +83,7 @@ class Requests:
         self._host = host
         self._mqtt5 = mqtt5
         self.lock = threading.Lock()
-        self._topics: OrderedDict[str, _ReplyTopic] = OrderedDict()
+        self._topics: OrderedDict[str, ReplyTopic] = OrderedDict()
         self.ignored = 0
         """Replies that no request waited for: late, doubled, or somebody else's."""
 
@@ -298,14 +208,14 @@ class Requests:
         for _, each in surplus:
             self._host.unregister(each.registration)
 
-    def _reply_topic(self, name: str) -> _ReplyTopic:
+    def _reply_topic(self, name: str) -> ReplyTopic:
         with self.lock:
             found = self._topics.get(name)
             if found is not None:
                 found.claims += 1
                 self._topics.move_to_end(name)
                 return found
-            made = self._topics[name] = _ReplyTopic(self, name, one_at_a_time=not self._mqtt5)
+            made = self._topics[name] = ReplyTopic(self, name, one_at_a_time=not self._mqtt5)
             made.claims += 1
         try:
             self._host.register(made.registration)
@@ -315,7 +225,7 @@ class Requests:
         return made
 
 
-class _ReplyTopic:
+class ReplyTopic:
     """The subscription to one reply topic, and the requests whose reply it brings. See `inbox.Sink`.
 
     `_queued` wait to be published (for the grant; with MQTT 3.1.1 for their turn), `_open` are published.
@@ -326,6 +236,7 @@ class _ReplyTopic:
         self._name = name
         self._one_at_a_time = one_at_a_time
         self._granted = False
+        self._ended_by: Callable[[], CustomAuthError] | None = None
         self._queued: deque[Request] = deque()
         self._open: OrderedDict[bytes | None, Request] = OrderedDict()
         self.claims = 0
@@ -341,7 +252,12 @@ class _ReplyTopic:
         with self._requests.lock:
             request.replies = self
             self.claims -= 1
-            self._queued.append(request)
+            ended_by = self._ended_by
+            if ended_by is None:
+                self._queued.append(request)
+        if ended_by is not None:  # between the finding of this topic and now
+            request.reject(ended_by())
+            return
         self._publish_next()
 
     def remove(self, request: Request) -> None:
@@ -400,7 +316,7 @@ class _ReplyTopic:
     def _fail(self, error_of: Callable[[], CustomAuthError]) -> None:
         self._requests.lost(self._name)
         with self._requests.lock:
-            self._granted = False
+            self._granted, self._ended_by = False, error_of
             requests = [*self._open.values(), *self._queued]
         for request in requests:
             request.reject(error_of())

@@ -11,6 +11,9 @@ script subscribes a moment later. What matches no subscription until then is hel
 
 It holds from the start, since the messages may be here before anybody could tell that a session was there. Whoever
 calls holds the inbox's lock: nothing of a topic may overtake what is held of it.
+
+With MQTT 5 what is held is not acknowledged, so the service itself stops at its 100 and sends the rest when some are
+handed over. With MQTT 3.1.1 awscrt acknowledges on arrival and nothing stops the service: hence the bound.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from .messages import Message
 from .receipts import Receipt
 
 HOLD_SECONDS: Final = 10.0
-MAX_HELD: Final = 50
+MAX_HELD: Final = 1_000
+"""Messages that are held at most: more than a day's commands, and 128 MiB only if each is as large as can be."""
 
 
 class ResumedSession:
@@ -39,8 +43,10 @@ class ResumedSession:
         return self._decided
 
     def has_room(self, message: Message) -> bool:
-        """Whether to hold this one; QoS 0 never is."""
-        return not self._over and message.qos > 0 and len(self._held) < MAX_HELD
+        """Whether to hold this one; QoS 0 never is. What the service is about to send again takes no room."""
+        if self._over or not message.qos:
+            return False
+        return len(self._held) < MAX_HELD or sum(not _is_void(receipt) for _, receipt in self._held) < MAX_HELD
 
     def hold(self, message: Message, receipt: Receipt | None) -> None:
         """Keep a message that nobody wants yet."""
@@ -53,7 +59,7 @@ class ResumedSession:
 
     def sent_again(self) -> None:
         """The session went on over a new connection: let go of what the service sends again."""
-        self._held = [(message, receipt) for message, receipt in self._held if receipt is None or not receipt.void]
+        self._held = [(message, receipt) for message, receipt in self._held if not _is_void(receipt)]
 
     def take(self, fits: Callable[[str], bool]) -> list[tuple[Message, Receipt | None]]:
         """Take out the messages whose topic fits."""
@@ -67,3 +73,7 @@ class ResumedSession:
         left, self._held = self._held, []
         self._decided = self._over = True
         return left
+
+
+def _is_void(receipt: Receipt | None) -> bool:
+    return receipt is not None and receipt.void

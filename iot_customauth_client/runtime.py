@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from awscrt import io
 
 _EXIT_SECONDS: Final = 2.0
+_MAX_PROBES: Final = 8
 
 
 class Closable(Protocol):
@@ -54,6 +55,8 @@ class Runtime:
         self.workers = Workers()
         self.handlers = HandlerWatch(self.clock)
         self.nodelay = NoDelay(self.workers)
+        self.probes = threading.BoundedSemaphore(_MAX_PROBES)
+        """One permit for each plain TLS handshake that is under way to explain why an attempt takes long."""
         self._lock = threading.Lock()
         self._bootstrap: io.ClientBootstrap | None = None
         self._tls_contexts: dict[Hashable, io.ClientTlsContext] = {}

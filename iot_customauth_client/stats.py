@@ -16,9 +16,11 @@ class Stats:
     - `attempts`, `connects`: attempts that were begun, and that came to a good CONNACK; `renewals`: connects of which
       it was replaced on purpose; `refusals`: attempts that the endpoint refused;
     - `published`: messages accepted; `acknowledged`: of these, arrived (QoS 0: written); `failed`: of these, ended
-      with an error;
-    - `received`: messages received; `handler_errors`: handlers that raised; `dropped`: QoS 0 messages dropped since a
-      queue was full; `unacknowledged_received`: received and not acknowledged yet (the service stops at 100);
+      with an error; what its publisher withdrew (`cancel()`, or its `timeout` before it was sent) is in neither;
+    - `received`: messages received, those that came again included; `handler_errors`: messages at which a handler
+      raised; `dropped`: received messages that nobody saw, QoS 0 when a queue was full, and those that matched no
+      subscription; `unacknowledged_received`: received and not acknowledged yet (the service stops at 100; always 0
+      with MQTT 3.1.1);
     - `outbox`: what waits to be sent and acknowledged.
     """
 

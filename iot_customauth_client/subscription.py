@@ -24,6 +24,7 @@ from .handler_watch import Run
 from .linger import DOZE_SECONDS, Linger
 from .messages import Message
 from .runtime import runtime
+from .timeouts import check_timeout
 
 if TYPE_CHECKING:
     from .inbox import Registration
@@ -42,8 +43,8 @@ def check_subscription(
     handler: object, *, qos: int, ack: str, on_handler_error: str, max_queued: int, mqtt5: bool
 ) -> None:
     """Raise for what a subscription cannot be: `ConfigurationError`, or `NotSupported` if the protocol has no way."""
-    if max_queued < 1:
-        raise ConfigurationError("max_queued must be 1 or more")
+    if isinstance(max_queued, bool) or not isinstance(max_queued, int) or max_queued < 1:
+        raise ConfigurationError(f"max_queued must be a number of messages, 1 or more, not {max_queued!r}")
     if ack not in ("auto", "manual"):
         raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
     if on_handler_error not in ("acknowledge", "redeliver"):
@@ -70,6 +71,9 @@ class Subscription:
     connection is closed, and raises if the service refused it (also after a reconnect) or the connection ended by an
     error; while the connection is away it waits. `with` waits for the service's answer, if connected, and closes at the
     end: the last subscription to a filter unsubscribes.
+
+    Several threads may take messages from one subscription, each message goes to one of them. With `ack="auto"` it is
+    acknowledged when any of them asks for the next: let them use `ack="manual"`, if a crash must lose nothing.
     """
 
     def __init__(
@@ -125,6 +129,8 @@ class Subscription:
         `OperationTimeout` after `timeout` seconds, and when the service was asked and said nothing for 30 s. The
         subscription goes on then: it is asked for again after the next connect.
         """
+        self._runtime.check()
+        check_timeout(timeout)
         with self._changed:
             answered = self._changed.wait_for(self._is_answered, timeout)
             if self._error is not None:
@@ -143,6 +149,8 @@ class Subscription:
         Raises `OperationTimeout` after `timeout` seconds, `ConnectionClosed` when the subscription has ended, and what
         iterating would raise.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         message = self._next(timeout)
         if message is None:
             raise self._connection.closed_error(f"the subscription to {self.topic_filter!r} has ended")
@@ -211,7 +219,12 @@ class Subscription:
             if self._handling:
                 return
             self._handling = True
-        self._connection.workers.submit(self._handle_all)
+        try:
+            self._connection.workers.submit(self._handle_all)
+        except RuntimeError:
+            with self._lock:
+                self._handling = False  # no thread is to be had now: the next message tries again
+            raise
 
     def granted(self, qos: int) -> None:
         """The service said yes."""
@@ -263,14 +276,13 @@ class Subscription:
     def _next(self, timeout: float | None) -> Message | None:
         if self._handler is not None:
             raise TypeError("this subscription has a handler: its messages go there")
-        if self._unsettled is not None:
-            self._settle_last()
         with self._lock:
-            message = self._take() if self._queue else None
+            last = self._unsettled
+            message = self._unsettled = self._take() if self._queue else None
+        self._settle(last)
         if message is None:
             message = self._wait(timeout)
         self._linger.taken += 1
-        self._unsettled = message
         return message
 
     def _wait(self, timeout: float | None) -> Message | None:
@@ -297,13 +309,19 @@ class Subscription:
                     self._changed.wait(left)
                 finally:
                     self._waiting -= 1
-            message = self._take()
+            last = self._unsettled  # what another thread has taken meanwhile: this one has asked for the next
+            message = self._unsettled = self._take()
+        self._settle(last)
         if waited:
             linger.woken(time.monotonic())
         return message
 
     def _settle_last(self) -> None:
-        message, self._unsettled = self._unsettled, None
+        with self._lock:
+            last, self._unsettled = self._unsettled, None
+        self._settle(last)
+
+    def _settle(self, message: Message | None) -> None:
         if message is not None and self._ack == "auto":
             message.ack()
 

@@ -6,6 +6,7 @@ its PUBACK comes after the endpoint has taken in all that the client had sent be
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ from stub_servers import MqttStub, usual_answer
 from iot_customauth_client import (
     ConfigurationError,
     Connection,
+    ConnectionClosed,
     Message,
     NotSupported,
     OperationTimeout,
@@ -71,6 +73,34 @@ def test_an_iterators_message_is_acknowledged_when_the_next_one_is_asked_for(
         failure(OperationTimeout, messages.get, 0)
         barrier(connection, topic)
         assert acknowledged(service, client_id) == 1
+
+
+def test_threads_that_share_an_iterator_leave_nothing_unacknowledged(
+    dial: Dial, service: LocalEndpoint, topic: str
+) -> None:
+    connection = dial()
+    messages = connection.subscribe(topic)
+    messages.wait_granted(WAIT)
+    waiting = threading.Barrier(4)
+
+    def take() -> None:
+        waiting.wait(WAIT)
+        with contextlib.suppress(OperationTimeout, ConnectionClosed):
+            while messages.get(WAIT).payload:
+                pass
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    waiting.wait(WAIT)
+    for number in range(300):
+        service.publish(topic, b"%d" % number, qos=1)
+    for _ in threads:
+        service.publish(topic, b"", qos=1)
+    for thread in threads:
+        thread.join(WAIT)
+    messages.close()
+    assert connection.stats().unacknowledged_received == 0
 
 
 def test_leaving_with_acknowledges_the_last_message(

@@ -24,6 +24,7 @@ from iot_customauth_client import (
     OperationTimeout,
     PolicyDenied,
     State,
+    StateChange,
     aio,
 )
 from iot_customauth_client.local import events
@@ -487,3 +488,16 @@ def test_a_handler_may_close_the_connection(here: Place) -> None:
 
 async def _awaiting(awaitable: Any) -> Any:
     return await awaitable
+
+
+def test_a_callback_that_listens_twice_is_removed_once(here: Place) -> None:
+    async def main() -> None:
+        told = list[StateChange]()
+        listen = told.append
+
+        async with here.connect() as connection:
+            connection.on_state_change(listen)
+            connection.on_state_change(listen)()
+        assert [change.state for change in told] == [State.CLOSED]
+
+    run(main())

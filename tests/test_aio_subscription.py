@@ -265,6 +265,28 @@ def test_closing_a_subscription_waits_for_its_handler_but_not_inside_it(here: Pl
     run(main())
 
 
+def test_tasks_that_share_an_iterator_leave_nothing_unacknowledged(here: Place) -> None:
+    async def main() -> None:
+        async with here.connect() as connection:
+            messages = connection.subscribe("open/a")
+            await messages.wait_granted()
+
+            async def take() -> None:
+                while (await messages.get(10)).payload:
+                    pass
+
+            tasks = [asyncio.create_task(take()) for _ in range(3)]
+            for number in range(300):
+                connection.publish("open/a", b"%d" % number)
+            for _ in tasks:
+                connection.publish("open/a")
+            await asyncio.gather(*tasks)
+            messages.close()
+            assert connection.stats().unacknowledged_received == 0
+
+    run(main())
+
+
 def test_a_subscription_with_a_handler_cannot_be_read(here: Place) -> None:
     async def main() -> None:
         async with here.connect() as connection:

@@ -303,13 +303,26 @@ def test_what_nobody_wanted_within_ten_seconds_is_acknowledged_with_a_warning_th
     assert late.messages == []
 
 
-def test_no_more_than_fifty_messages_wait() -> None:
+def test_no_more_than_a_thousand_messages_wait() -> None:
     inbox, _, service = resumed()
-    for number in range(3, 60):
+    for number in range(3, 1_010):
         inbox.receive(Message("a", b"%d" % number, qos=1), service.acknowledge)
     assert (service.acknowledged, inbox.dropped) == (10, 10)
     _, mailbox = register(inbox, "a")
-    assert [message.payload for message in mailbox.messages] == [b"%d" % number for number in range(50)]
+    assert [message.payload for message in mailbox.messages] == [b"%d" % number for number in range(1_000)]
+
+
+def test_what_the_service_sends_again_finds_room_beside_what_it_replaces() -> None:
+    inbox, _, service = resumed()
+    for number in range(3, 1_000):
+        inbox.receive(Message("a", b"%d" % number, qos=1), service.acknowledge)
+    inbox.disconnected()
+    for number in range(1_000):  # before anybody has looked at the CONNACK
+        inbox.receive(Message("a", b"%d" % number, qos=1), service.acknowledge)
+    inbox.connected(session_present=True)
+    assert (service.acknowledged, inbox.dropped) == (0, 0)
+    _, mailbox = register(inbox, "a")
+    assert [message.payload for message in mailbox.messages] == [b"%d" % number for number in range(1_000)]
 
 
 def test_qos_0_does_not_wait() -> None:

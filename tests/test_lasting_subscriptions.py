@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from client_support import BOTH, WAIT, Dial, States, failure, seen
+from sqlite_support import until
 
 from iot_customauth_client import Message, OperationTimeout, PolicyDenied, State
 from iot_customauth_client.local import LocalEndpoint, events
@@ -82,3 +83,20 @@ def test_what_was_closed_while_away_is_unsubscribed(
     states.wait_for(State.WAITING)
     messages.close()
     service.wait_for(events.Unsubscribed, client_id=client_id, timeout=WAIT)
+
+
+@BOTH
+def test_all_that_came_while_the_device_was_away_reaches_the_script_that_connects_and_then_subscribes(
+    protocol: str, dial: Dial, service: LocalEndpoint, topic: str
+) -> None:
+    before = dial(protocol)
+    before.subscribe(topic).wait_granted(WAIT)
+    before.close()
+    for number in range(300):
+        service.publish(topic, b"%d" % number, qos=1)
+    connection = dial(protocol)
+    # More than the service keeps unacknowledged are here before the script has got to its subscription.
+    until(lambda: connection.stats().received >= (100 if protocol == "mqtt5" else 300))
+    with connection.subscribe(topic) as messages:
+        assert [messages.get(WAIT).payload for _ in range(300)] == [b"%d" % number for number in range(300)]
+    assert connection.stats().dropped == 0

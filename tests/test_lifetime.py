@@ -221,12 +221,15 @@ def test_a_connection_object_of_another_process_cannot_be_used(client_id: str) -
 
     settings = ConnectionSettings(endpoint="localhost", port=1, client_id=client_id)
     connection = Connection(settings, GOOD)
+    messages = connection.subscribe("open/a")
     inherited = runtime_module._current
     try:
         runtime_module._after_fork()
         failure(ConfigurationError, connection.publish, "open/a", b"", code="used_after_fork")
         failure(ConfigurationError, connection.subscribe, "open/a", code="used_after_fork")
         failure(ConfigurationError, connection._open, 1, code="used_after_fork")
+        failure(ConfigurationError, connection.stats, code="used_after_fork")
+        failure(ConfigurationError, messages.wait_granted, code="used_after_fork")
     finally:
         runtime_module._current = inherited
         runtime_module._inherited.clear()

@@ -25,7 +25,7 @@ from iot_customauth_client import (
 )
 from iot_customauth_client.local import LocalEndpoint, events
 from iot_customauth_client.local.codec import Packet, PubAck, Publish
-from iot_customauth_client.requests import MAX_IDLE_REPLY_TOPICS, is_reply
+from iot_customauth_client.requests import MAX_IDLE_REPLY_TOPICS, ReplyTopic, Request, is_reply
 
 pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
@@ -252,3 +252,20 @@ def test_what_is_a_reply_is_told_from_a_request() -> None:
     assert not is_reply(Message("a", b"", response_topic="b", correlation_data=b"c"))
     assert is_reply(Message("a/response", b""))
     assert is_reply(Message("a", b"", correlation_data=b"c"))
+
+
+def test_a_request_that_meets_the_refusal_of_its_reply_topic_halfway_ends_as_well(
+    dial: Dial, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = PolicyDenied("no", action="iot:Subscribe", topic=f"{topic}/response")
+    add = ReplyTopic.add
+
+    def refused_first(reply_topic: ReplyTopic, request: Request) -> None:
+        reply_topic.refused(denied)
+        add(reply_topic, request)
+
+    connection = dial()
+    with monkeypatch.context() as patch:
+        patch.setattr(ReplyTopic, "add", refused_first)
+        failure(PolicyDenied, connection.request, topic, timeout=WAIT)
+    failure(OperationTimeout, connection.request, topic, timeout=0.1)  # a new one asks anew

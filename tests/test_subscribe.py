@@ -344,3 +344,23 @@ def test_an_offline_with_does_not_wait(protocol: str, client_id: str, topic: str
             failure(OperationTimeout, messages.wait_granted, 0.05)
             messages.close()
             failure(NotConnected, messages.wait_granted, WAIT)
+
+
+def test_a_handler_goes_on_after_a_moment_in_which_no_thread_was_to_be_had(
+    dial: Dial, service: LocalEndpoint, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled: queue.Queue[bytes] = queue.Queue()
+    connection = dial()
+    subscription = connection.subscribe(topic, lambda message: handled.put(message.payload))
+    subscription.wait_granted(WAIT)
+    workers = connection._standing.workers
+
+    def exhausted(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "submit", exhausted)
+        with pytest.raises(RuntimeError):
+            subscription.deliver(Message(topic, b"1"))
+    service.publish(topic, b"2", qos=1)
+    assert [handled.get(timeout=WAIT) for _ in range(2)] == [b"1", b"2"]
