@@ -72,12 +72,12 @@ def test_the_example_of_a_lasting_connection_runs_with_only_the_endpoint_line_re
     try:
         with LocalEndpoint({"custom_auth_mqtt": allow_all}) as endpoint:
             run(block_with("SqliteOutbox("), endpoint)
-            assert endpoint.wait_for("published", timeout=5).topic == "my-topic"
+            endpoint.wait_for("published", timeout=5, topic="my-topic")
             assert signal.getsignal(signal.SIGTERM) != before
     finally:
         for each in watching:
             each.undo()
-    assert capsys.readouterr().out == "1\n"
+    assert capsys.readouterr().out == "CloseReport(unacknowledged=0, kept=0)\n"
     assert (tmp_path / "outbox.db").exists()
 
 
