@@ -1,0 +1,98 @@
+"""The code of the pages about lasting connections runs as it is printed, with a connection to the local endpoint.
+
+The blocks of a page run one after the other, and share their names; `connect`, `settings`, `credentials` and
+`connection` are there from the start.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import iot_customauth_client
+from iot_customauth_client import Credentials, aio, connect
+from iot_customauth_client.local import LocalEndpoint
+
+DOCS = Path(__file__).parent.parent / "docs"
+CREDENTIALS = Credentials.from_password("user01", "pass01", authorizer="any")
+
+
+def allow_all(event: dict[str, object], context: object) -> dict[str, object]:
+    return {
+        "isAuthenticated": True,
+        "principalId": "device1",
+        "disconnectAfterInSeconds": 3600,
+        "refreshAfterInSeconds": 300,
+        "policyDocuments": [
+            {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        ],
+    }
+
+
+def blocks_of(page: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    monkeypatch.chdir(tmp_path)
+    with LocalEndpoint({"any": allow_all}) as endpoint:
+        yield {"connect": connect, "credentials": CREDENTIALS, "settings": endpoint.settings("client_id")}
+
+
+@pytest.mark.parametrize("page", ["lasting-connections.md", "credential-sources.md", "requests.md"])
+def test_the_code_of_a_page_runs(page: str, names: dict[str, Any]) -> None:
+    blocks = blocks_of(page)
+    assert blocks
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with connect(names["settings"], credentials=CREDENTIALS) as connection:
+            names["connection"] = connection
+            for block in blocks:
+                exec(compile(block, page, "exec"), names)
+    finally:
+        if "closing" in names:
+            names["closing"].undo()
+    assert before == {number: signal.getsignal(number) for number in before}
+
+
+def test_the_code_of_the_page_about_the_outbox_runs_and_gets_past_a_damaged_file(names: dict[str, Any]) -> None:
+    first, *others = blocks_of("outbox.md")
+    exec(compile(first, "outbox.md", "exec"), names)
+    with connect(names["settings"], credentials=CREDENTIALS, outbox=names["in_a_file"]) as connection:
+        names["connection"] = connection
+        for block in others:
+            exec(compile(block, "outbox.md", "exec"), names)
+    Path("outbox.db").write_bytes(b"no database" * 1_000)
+    with names["open_connection"]() as connection:
+        connection.publish("my-topic").result(10)
+    assert Path("outbox.db.damaged").exists()
+
+
+def test_the_code_of_the_page_about_asyncio_runs(names: dict[str, Any]) -> None:
+    names["aio"] = aio
+
+    async def run(block: str) -> None:
+        code = compile(block, "asyncio.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(code, names)
+        if inspect.isawaitable(result):
+            await result
+
+    for block in blocks_of("asyncio.md"):
+        asyncio.run(run(block))
+
+
+def test_every_public_name_of_a_connection_that_lasts_is_in_a_document() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in [DOCS.parent / "README.md", *DOCS.glob("*.md")])
+    for name in ("SharedCredentials", "SqliteOutbox", "MemoryOutbox", "close_on_signal", "close_all", "StateChange"):
+        assert name in iot_customauth_client.__all__
+        assert name in text, name
