@@ -392,8 +392,12 @@ class Outbox:
             self._intake.waiting.clear()
         kept = 0
         for entry in entries:
-            keep = entry.stored and self._intake.journal is not None
-            if self._finish(entry, forget=not keep):
+            with self._settling:  # together: what is told to be stored in this moment must not be forgotten
+                keep = entry.stored and self._intake.journal is not None
+                mine = self._mark_settled(entry)
+            if mine:
+                if entry.journaled and not keep:
+                    self._forget(entry)
                 kept += keep
                 self.lost += 1
                 self.failed += 1
@@ -712,11 +716,11 @@ class Outbox:
 
     # -- the end of a message -----------------------------------------------------------------------------------------
 
-    def _finish(self, entry: Outgoing, *, forget: bool = True) -> bool:
-        """Mark an entry as settled; `False` if it was already. With `forget`, the journal lets go of it."""
+    def _finish(self, entry: Outgoing) -> bool:
+        """Mark an entry as settled, and let the journal forget it; `False` if it was settled already."""
         with self._settling:
             mine = self._mark_settled(entry)
-        if mine and forget and entry.journaled:
+        if mine and entry.journaled:
             self._forget(entry)
         return mine
 
