@@ -1,10 +1,10 @@
 """Runs plain awscrt, paho and this package through the same faults, one after the other, and prints what each lost.
 
 The last line is this package's, and the exit status is 0 only if it says `lost 0`, with nothing out of order and memory
-flat; in the long form also only after at least 200 faults that happened and 200,000 messages. A device of this package stores what it publishes (`SqliteOutbox`, `wait_stored`); lost is what was stored or
-acknowledged and never arrived, or was accepted by the service for the device and never handled. The others promise
-nothing of the kind: for them, lost is what publish() took without a failure then or later. `failed` are failures that
-the library told.
+flat; in the long form also only after at least 200 faults that happened and 200,000 messages. A device of this package
+stores what it publishes (`SqliteOutbox`, `wait_stored`); lost is what was stored or acknowledged and never arrived, or
+was accepted by the service for the device and never handled. The others promise nothing of the kind: for them, lost is
+what publish() took without a failure then or later. `failed` are failures that the library told.
 """
 
 from __future__ import annotations
