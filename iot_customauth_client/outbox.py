@@ -205,8 +205,11 @@ class Outbox:
         return self._wait_for(lambda: self.unacknowledged == 0, timeout)
 
     def wait_stored(self, entry: Outgoing, timeout: float | None) -> bool:
-        """Wait until a message is stored, or has ended; `False` if `timeout` seconds were not enough."""
-        return self._wait_for(lambda: entry.stored or entry.settled, timeout)
+        """Wait until a message is stored, has ended, or it is clear that nothing is ever stored here (see `keeps`).
+
+        `False` if `timeout` seconds were not enough.
+        """
+        return self._wait_for(lambda: entry.stored or entry.settled or not self.keeps, timeout)
 
     def _wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         with self._settled:
@@ -251,6 +254,8 @@ class Outbox:
                 journal.start(self._stored, self._not_stored)
             self._pending.extend(loaded)
             unwanted = self._admit(self._intake.open(journal))
+            with self._settled:
+                self._settled.notify_all()  # who waits for storage now learns whether there is any
         self._reject(unwanted, _not_connected)
         self._pump(cross=True)
 

@@ -377,6 +377,19 @@ def test_without_a_journal_nothing_is_ever_stored_and_waiting_for_it_says_so() -
         future.wait_stored(1)
 
 
+def test_who_waits_for_storage_before_the_outbox_is_open_learns_that_there_is_none() -> None:
+    outbox, workers = make_outbox(opened=False), Workers()
+    future = PublishFuture(workers)
+    entry = entry_of("a", promise=future)
+    future.follow(outbox, entry)
+    outbox.accept(entry)
+    opening = threading.Timer(0.05, outbox.open, (None,))
+    opening.start()
+    with pytest.raises(NotSupported, match="SqliteOutbox"):
+        future.wait_stored(10)
+    assert not future.done()
+
+
 class Watched(Outgoing):
     """A message that tells when somebody asks whether it is stored."""
 
