@@ -132,17 +132,15 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
         outbox, entry = self._outbox, self._entry
         if outbox is not None and entry is not None and not self.done():
             if not outbox.keeps or not entry.qos:
-                raise NotSupported(
-                    f"the message to {entry.topic!r} is kept in memory only"
-                    + ("" if outbox.keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
-                    + ("" if entry.qos else "; QoS 0 is never stored")
-                )
+                raise _never_stored(outbox, entry)
             if not outbox.wait_stored(entry, timeout):
                 raise OperationTimeout(
                     f"the message to {entry.topic!r} was not stored within {timeout} s; it may be yet", stage="queued"
                 )
             if entry.stored:
                 return
+            if not entry.settled:  # the connection was only being opened when the wait began
+                raise _never_stored(outbox, entry)
         self.result(None if self.done() else timeout)
 
     # -- the outbox's side: see outbox.Promise ------------------------------------------------------------------------
@@ -196,6 +194,14 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
             self._timer = None
             timer.cancel()
         self._outbox = self._entry = None
+
+
+def _never_stored(outbox: Outbox, entry: Outgoing) -> NotSupported:
+    return NotSupported(
+        f"the message to {entry.topic!r} is kept in memory only"
+        + ("" if outbox.keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
+        + ("" if entry.qos else "; QoS 0 is never stored")
+    )
 
 
 def _call(fn: Callable[[Any], object], future: concurrent.futures.Future[PublishResult]) -> None:

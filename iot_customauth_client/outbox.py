@@ -205,8 +205,11 @@ class Outbox:
         return self._wait_for(lambda: self.unacknowledged == 0, timeout)
 
     def wait_stored(self, entry: Outgoing, timeout: float | None) -> bool:
-        """Wait until a message is stored, or has ended; `False` if `timeout` seconds were not enough."""
-        return self._wait_for(lambda: entry.stored or entry.settled, timeout)
+        """Wait until a message is stored, has ended, or it is clear that nothing is ever stored here (see `keeps`).
+
+        `False` if `timeout` seconds were not enough.
+        """
+        return self._wait_for(lambda: entry.stored or entry.settled or not self.keeps, timeout)
 
     def _wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         with self._settled:
@@ -251,6 +254,8 @@ class Outbox:
                 journal.start(self._stored, self._not_stored)
             self._pending.extend(loaded)
             unwanted = self._admit(self._intake.open(journal))
+            with self._settled:
+                self._settled.notify_all()  # who waits for storage now learns whether there is any
         self._reject(unwanted, _not_connected)
         self._pump(cross=True)
 
@@ -392,8 +397,12 @@ class Outbox:
             self._intake.waiting.clear()
         kept = 0
         for entry in entries:
-            keep = entry.stored and self._intake.journal is not None
-            if self._finish(entry, forget=not keep):
+            with self._settling:  # together: what is told to be stored in this moment must not be forgotten
+                keep = entry.stored and self._intake.journal is not None
+                mine = self._mark_settled(entry)
+            if mine:
+                if entry.journaled and not keep:
+                    self._forget(entry)
                 kept += keep
                 self.lost += 1
                 self.failed += 1
@@ -712,11 +721,11 @@ class Outbox:
 
     # -- the end of a message -----------------------------------------------------------------------------------------
 
-    def _finish(self, entry: Outgoing, *, forget: bool = True) -> bool:
-        """Mark an entry as settled; `False` if it was already. With `forget`, the journal lets go of it."""
+    def _finish(self, entry: Outgoing) -> bool:
+        """Mark an entry as settled, and let the journal forget it; `False` if it was settled already."""
         with self._settling:
             mine = self._mark_settled(entry)
-        if mine and forget and entry.journaled:
+        if mine and entry.journaled:
             self._forget(entry)
         return mine
 

@@ -37,7 +37,7 @@ class SqliteOutbox:
 
     - `path`: the file; its directory must exist, on a local disk. Beside it lie `-wal` (SQLite's log), `-lock` and
       `-reserve` (2 MiB set aside, so that a full disk can be emptied). All are readable by their owner only: an
-      existing file that others can read is made private, with a warning in the log.
+      outbox that others can read is made private, with a warning in the log; a file of another program is not touched.
     - `max_messages`, `max_bytes` (of payload), per connection: what is stored is also held in memory until it is
       acknowledged.
     - `max_age_seconds`: older messages are given up; `None`: no limit. Age and expiry count on while no process runs,

@@ -308,6 +308,12 @@ class Session:
         except ConfigurationError as error:
             self._finish(error)
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for a connection that never begins
+            _log.exception("opening the outbox failed")
+            unusable = ConfigurationError(f"the outbox cannot be opened: {error!r}", code="outbox_unusable")
+            unusable.__cause__ = error
+            self._finish(unusable)
+            return
         self._source.on_renew(self._credentials_changed)
         self._watch_for_sleep()
         left = self._pauses.open(self._journal)

@@ -23,6 +23,7 @@ _log = logging.getLogger("iot_customauth_client.outbox")
 
 _LOG_PAGES: Final = 256
 _LOG_BYTES: Final = 4 * 1024 * 1024
+_MAGIC: Final = b"SQLite format 3\0"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -31,9 +32,9 @@ class OutboxFile:
 
     def __init__(self, path: Path, *, synchronous: str) -> None:
         self.path = path
-        if path.is_dir():
-            raise _unusable(path, IsADirectoryError())
         try:
+            if path.exists() and not path.is_file():
+                raise IsADirectoryError if path.is_dir() else OSError(errno.EINVAL, "it is not a regular file")
             self._lock = FileLock(path)
         except OSError as error:
             raise _unusable(path, error) from None
@@ -87,9 +88,20 @@ def _prepare(path: Path) -> None:
     log = path.with_name(path.name + "-wal")
     if not path.stat().st_size and log.exists() and log.stat().st_size:
         raise _damaged(path, "it is empty, but its log is not")
-    for each in (path, log):
-        with contextlib.suppress(FileNotFoundError):
-            _make_private(each)
+    if not _is_of_others(path):
+        for each in (path, log):
+            with contextlib.suppress(FileNotFoundError):
+                _make_private(each)
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether it is a file of another program, which is refused soon: then its mode is none of our business.
+
+    A path may be mistyped, and the program may be root: /etc/passwd must stay readable.
+    """
+    with path.open("rb") as file:
+        header = file.read(100)
+    return bool(header) and not (header.startswith(_MAGIC) and header[68:72] == APPLICATION_ID.to_bytes(4, "big"))
 
 
 def _make_private(path: Path) -> None:
@@ -226,6 +238,8 @@ def _unusable(path: Path, error: OSError) -> ConfigurationError:
         return _no_room(path)
     if path.is_dir():
         message, what_to_do = f"the outbox {path} is a directory", "give a file in it, such as outbox.db"
+    elif error.errno == errno.EINVAL:
+        message, what_to_do = f"the outbox {path} cannot be used: {error.strerror}", "give a path of its own"
     elif not directory.is_dir():
         message = f"the outbox {path} cannot be made: there is no directory {directory}"
         what_to_do = f"make the directory first: mkdir -p {directory}"

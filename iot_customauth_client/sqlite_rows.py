@@ -89,23 +89,27 @@ def stored_messages(db: sqlite3.Connection, client: int, clock: Clock) -> Iterat
     wall, monotonic = clock.now().timestamp(), clock.monotonic()
     first = client * NUMBERS_PER_CLIENT
     for row in db.execute(_SELECT, (first, first + NUMBERS_PER_CLIENT - 1)):
-        number, accepted, offset, qos, retain, expiry, topic, payload, properties, checksum = row
-        if checksum != checksum_of(topic, payload, properties):
+        number = row[0]
+        try:
+            yield number, _message_of(row, wall, monotonic)
+        except (TypeError, ValueError, AttributeError):  # one bit of a row also says whether a value is text or bytes
             yield number, None
-            continue
-        yield (
-            number,
-            Outgoing(
-                topic,
-                payload,
-                promise=SILENT,
-                accepted_at=monotonic - _age(accepted, offset, wall),
-                qos=qos,
-                retain=bool(retain),
-                expiry_seconds=expiry,
-                **({} if properties is None else _unpack(properties)),
-            ),
-        )
+
+
+def _message_of(row: tuple[Any, ...], wall: float, monotonic: float) -> Outgoing | None:
+    _, accepted, offset, qos, retain, expiry, topic, payload, properties, checksum = row
+    if checksum != checksum_of(topic, payload, properties) or qos not in (0, 1):
+        return None
+    return Outgoing(
+        topic,
+        payload,
+        promise=SILENT,
+        accepted_at=monotonic - _age(accepted, offset, wall),
+        qos=qos,
+        retain=bool(retain),
+        expiry_seconds=expiry,
+        **({} if properties is None else _unpack(properties)),
+    )
 
 
 def _age(accepted: float, offset: float | None, wall: float) -> float:

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.chaos.__main__ import failures
 from bench.chaos.checker import Book, Stream, Verdict, judge, total
+from bench.chaos.renewals import judged_gap
 from bench.chaos.reports import Report, Reporter
+from bench.chaos.run import Outcome
 from bench.chaos.schedule import NETWORK, PROTOCOL, Service, kinds_of, make_schedule
 
 COUNT = st.integers(1, 60)
@@ -187,3 +190,25 @@ def test_reports_go_through_a_pipe() -> None:
             Report("handled", 4, 4),
             Report("note", 0, -1, "two lines"),
         ]
+
+
+# -- what the scripts insist on ---------------------------------------------------------------------------------------
+
+
+def outcome_of(*, faults: int = 224, skipped: int = 0, each_way: int = 140_000, growth: float = 0.0) -> Outcome:
+    good = Verdict(promised=each_way, arrived=each_way)
+    return Outcome("ours", 8, faults, skipped, good, good, 0, 0, growth, 400.0)
+
+
+def test_the_long_form_insists_on_its_faults_and_messages_and_no_other_does() -> None:
+    assert failures(outcome_of(), whole=True) == []
+    assert "only 199 faults" in failures(outcome_of(skipped=25), whole=True)[0]
+    assert "only 199,998 messages" in failures(outcome_of(each_way=99_999), whole=True)[0]
+    assert failures(outcome_of(faults=64, each_way=18_000), whole=False) == []
+    assert failures(outcome_of(growth=17.0), whole=False)
+
+
+def test_of_many_renewals_all_but_one_in_a_hundred_must_be_within_the_budget_of_few_the_median() -> None:
+    assert judged_gap([20.0, 30.0, 150.0]) == 30.0
+    assert judged_gap([20.0] * 490 + [150.0] * 10) == 150.0
+    assert judged_gap([20.0] * 496 + [150.0] * 4) == 20.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -373,3 +375,62 @@ def test_without_a_journal_nothing_is_ever_stored_and_waiting_for_it_says_so() -
     outbox.accept(entry)
     with pytest.raises(NotSupported, match="SqliteOutbox"):
         future.wait_stored(1)
+
+
+def test_who_waits_for_storage_before_the_outbox_is_open_learns_that_there_is_none() -> None:
+    outbox, workers = make_outbox(opened=False), Workers()
+    future = PublishFuture(workers)
+    entry = entry_of("a", promise=future)
+    future.follow(outbox, entry)
+    outbox.accept(entry)
+    opening = threading.Timer(0.05, outbox.open, (None,))
+    opening.start()
+    with pytest.raises(NotSupported, match="SqliteOutbox"):
+        future.wait_stored(10)
+    assert not future.done()
+
+
+class Watched(Outgoing):
+    """A message that tells when somebody asks whether it is stored."""
+
+    __slots__ = ("_is_stored", "asked")
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self.asked: Callable[[], None] | None = None
+        super().__init__(*given, **named)
+
+    @property
+    def stored(self) -> bool:  # type: ignore[override]
+        answer, asked, self.asked = self._is_stored, self.asked, None
+        if asked is not None:
+            asked()
+        return answer
+
+    @stored.setter
+    def stored(self, value: bool) -> None:
+        self._is_stored = value
+
+
+def test_what_is_told_to_be_stored_while_the_outbox_ends_is_not_forgotten() -> None:
+    # The disk is slow: the journal comes with its news just when the outbox looks what is to be kept.
+    journal, outbox = FakeJournal(), make_outbox(opened=False)
+    journal.commits_on_flush = False
+    outbox.open(journal)
+    entry = Watched("a", b"", promise=Ending(), accepted_at=time.monotonic())
+    outbox.accept(entry)
+    told = threading.Event()
+
+    def commit_now() -> None:
+        def commit() -> None:
+            journal.commit(1)
+            told.set()
+
+        threading.Thread(target=commit, daemon=True).start()
+        while entry not in journal.kept:
+            time.sleep(0.001)
+        told.wait(0.3)  # it comes through, or waits for the outbox
+
+    entry.asked = commit_now
+    outbox.finish(closed, timeout=0)
+    assert told.wait(10)
+    assert entry.stored == (entry in journal.kept)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlite_support import opened, run_python, start_python
+from sqlite_support import PATIENCE_SECONDS, opened, run_python, start_python
 
-from iot_customauth_client import ConfigurationError
+from iot_customauth_client import ConfigurationError, Credentials, SqliteOutbox, connect
 
 SECRET = b"nobody may see this payload"
 
@@ -258,6 +258,80 @@ def test_a_lock_file_that_was_deleted_lets_no_second_process_in(tmp_path: Path) 
         first.communicate()
 
 
+# -- through connect() ------------------------------------------------------------------------------------------------
+
+
+def refused_by_connect(path: Path) -> ConfigurationError:
+    """Connect with an outbox that cannot be used; nobody listens at the port, which is not found out."""
+    with pytest.raises(ConfigurationError) as caught:
+        connect(
+            "localhost",
+            port=9,
+            client_id="device",
+            credentials=Credentials.from_password("user", "password"),
+            outbox=SqliteOutbox(path),
+            timeout=PATIENCE_SECONDS,
+        )
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("payload", "text"), ("topic", b"bytes"), ("accepted", "text"), ("expiry", "text"), ("qos", 3)],
+)
+def test_a_row_that_nobody_wrote_so_is_damage_and_connecting_says_so(
+    tmp_path: Path, column: str, value: str | bytes | int
+) -> None:
+    path = stored_file(tmp_path, messages=3)
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE message SET {column} = ? WHERE topic = 'topic/1'", (value,))
+    db.close()
+    assert refused_by_connect(path).code == "outbox_damaged"
+    refused(path, "outbox_damaged")  # and the file was let go
+
+
+def test_a_name_that_no_file_can_have_is_said_at_once(tmp_path: Path) -> None:
+    error = refused_by_connect(tmp_path / ("x" * 300))
+    assert error.code == "outbox_unusable"
+    assert "name too long" in error.message
+
+
+def test_connecting_ends_at_once_whatever_opening_the_outbox_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(SqliteOutbox, "open", out_of_memory)
+    error = refused_by_connect(tmp_path / "outbox.db")
+    assert error.code == "outbox_unusable"
+    assert isinstance(error.__cause__, MemoryError)
+
+
+# -- files of others --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_regular_one_is_refused_and_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    path.chmod(0o666)
+    assert "not a regular file" in refused(path, "outbox_unusable").message
+    assert path.stat().st_mode & 0o777 == 0o666
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_of_another_program_keeps_its_mode(tmp_path: Path) -> None:
+    text, photos = tmp_path / "passwd", tmp_path / "photos.db"
+    text.write_text("root:x:0:0:root:/root:/bin/bash\n" * 100)
+    with sqlite3.connect(photos) as db:
+        db.execute("CREATE TABLE photos (name TEXT)")
+    db.close()
+    for path, code in ((text, "outbox_damaged"), (photos, "outbox_foreign")):
+        path.chmod(0o644)
+        refused(path, code)
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
 # -- a full disk ------------------------------------------------------------------------------------------------------
 
 FILL = """
@@ -306,22 +380,26 @@ print("through")
 """
 
 
-def _private_mounts() -> list[str] | None:
-    """Return the command that gives a child its own mounts, or `None` where that is not allowed."""
+MOUNT = 'mount -t tmpfs -o size=8m tmpfs "$0" && exec "$@"'
+
+
+def _private_mounts(place: Path) -> list[str] | None:
+    """Return the command that gives a child a small file system at `place`, or `None` where that is not allowed."""
     unshare = shutil.which("unshare")
+    assert unshare, "util-linux is not installed"
     for options in (["--mount"], ["--mount", "--map-root-user"]):
-        if unshare and not subprocess.run([unshare, *options, "true"], capture_output=True).returncode:
-            return [unshare, *options]
+        before = [unshare, *options, "sh", "-c", MOUNT, str(place)]
+        if not subprocess.run([*before, "true"], capture_output=True).returncode:
+            return before
     return None
 
 
+@pytest.mark.kernel_may_forbid
 @pytest.mark.parametrize("way", ["the outbox makes room by itself", "somebody makes room"])
 def test_a_full_disk_loses_nothing_stored_and_is_left_behind(tmp_path: Path, way: str) -> None:
-    mounts = _private_mounts()
-    if mounts is None:
-        pytest.skip("a small file system cannot be mounted here")
-    mount = 'mount -t tmpfs -o size=8m tmpfs "$0" && exec "$@"'
-    before = [*mounts, "sh", "-c", mount, str(tmp_path)]
+    before = _private_mounts(tmp_path)
+    if before is None:
+        pytest.skip("the kernel allows no mounts here")
     assert run_python(FILL, str(tmp_path / "outbox.db"), way, before=before) == "through\n"
 
 

