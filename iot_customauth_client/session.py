@@ -333,13 +333,13 @@ class Session:
         self._times_closed, self._fresh_asked, self._error = 0, False, None
         self._connected_at = self._clock.monotonic()
         self._succeeded = True
-        # Before anybody is told: who hears of it may publish with QoS 0 at once.
+        # Before anybody is told: who hears of it may publish with QoS 0, or move the clock, at once.
         self._hang_ups.attach(link, accepted)
         self.outbox.resume()
-        self._change(State.CONNECTED, session_present=accepted.session_present)
         self._renewal.connected(prepared)
         lasted_at = self._connected_at + self._pauses.lasts_after_seconds
         self._timers.at(self._clock, lasted_at, Session._lasted, "lasted")
+        self._change(State.CONNECTED, session_present=accepted.session_present)
 
     def attempt_failed(self, error: Failure) -> None:
         """It did not come to a connection: see `attempting.AttemptListener`."""
