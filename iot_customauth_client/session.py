@@ -421,7 +421,11 @@ class Session:
 
     def _credentials_changed(self) -> None:
         """The source says that what it gave is no longer good; on any thread."""
-        self._serial.post(self._renewal.soon)
+        self._serial.post(self._renew_soon)
+
+    def _renew_soon(self) -> None:
+        if self._state not in (State.WAITING, State.REFUSED):  # there the next attempt asks anyway
+            self._renewal.soon()
 
     def _renewal_begins(self, prepared: Prepared) -> Failure | None:
         failure = self._attempting.ready(prepared)

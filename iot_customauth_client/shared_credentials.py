@@ -41,6 +41,7 @@ from .errors import (
     CredentialsExpired,
     CredentialsRejected,
     CredentialsUnavailable,
+    CustomAuthError,
 )
 
 if TYPE_CHECKING:
@@ -248,6 +249,8 @@ class SharedCredentials:
         with self._lock:
             self._lease = None
             self._fetch_again_at = 0.0
+            if self._flight is not None:
+                self._flight.outdated = True  # it may bring what was good when it began
             calls = [call for reference in self._renewals if (call := reference()) is not None]
         for call in calls:
             call()
@@ -351,6 +354,8 @@ class SharedCredentials:
             if self._flight is flight:
                 self._flight = None
             answer = self._judge(flight.clock, result, error)
+            if flight.outdated and isinstance(answer, Lease):
+                self._lease, self._fetch_again_at = None, flight.clock.monotonic()
             waiting, self._waiting = self._waiting, []
         for done in waiting:
             done(answer)
@@ -394,6 +399,7 @@ class _Flight:
     def __init__(self, owner: SharedCredentials, clock: Clock, runtime: Runtime, run_async: RunAsync | None) -> None:
         self.clock = clock
         self.overdue = False
+        self.outdated = False
         self.process = os.getpid()  # a child of fork has no part in this
         self._owner = owner
         self._runtime = runtime
@@ -454,6 +460,16 @@ def _failure_of(result: object, error: BaseException | None) -> Failure | None:
         failure.phase = failure.phase or "credentials"
         failure.__cause__ = error.__cause__
         return failure
+    if isinstance(error, CustomAuthError):
+        # A copy: the original's context holds what was rejected, a token perhaps, for whoever prints all of it.
+        unavailable = CredentialsUnavailable(
+            f"the source of the credentials failed: {error.message}",
+            phase="credentials",
+            likely_causes=error.likely_causes,
+            what_to_do=error.what_to_do,
+        )
+        unavailable.__cause__ = error.copy()
+        return unavailable
     if error is not None:
         unavailable = CredentialsUnavailable(
             f"the source of the credentials failed: {type(error).__name__}",
