@@ -54,6 +54,7 @@ from .errors import (
     CredentialsUnavailable,
     CustomAuthError,
 )
+from .fetch_call import RunAsync
 from .hang_ups import HangUps
 from .inbox import Inbox, Registration
 from .journal import Journal
@@ -72,7 +73,7 @@ from .service_handle import ServiceHandle
 from .session_errors import closed_error, gave_up, publish_failure, publish_over
 from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
-from .shared_credentials import RunAsync, Source
+from .shared_credentials import Source
 from .state import State, StateChange
 from .stats import Stats
 from .subscribing import Subscribing
