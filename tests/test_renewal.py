@@ -21,6 +21,7 @@ from iot_customauth_client import (
     CredentialsUnavailable,
     ManualClock,
     State,
+    StateChange,
     connect,
 )
 from iot_customauth_client.local import LocalEndpoint, events
@@ -212,6 +213,20 @@ def test_a_renewal_that_is_refused_becomes_an_ordinary_outage_and_loses_nothing(
     connection.retry_now()
     states.wait_for(State.CONNECTED, after=refused)
     future.result(WAIT)
+
+
+def test_who_hears_that_it_is_connected_may_move_the_clock_to_the_renewal_at_once(
+    dial: Dial, clock: ManualClock
+) -> None:
+    states = States()
+
+    def heard(change: StateChange) -> None:
+        if change.state is State.CONNECTED and change.previous is State.CONNECTING:
+            clock.advance(3_600 - 60)
+        states(change)
+
+    dial(credentials=Tokens(clock), clock=clock, on_state_change=heard)
+    renewed(states)
 
 
 @pytest.mark.parametrize("moment", ["connecting", "renewing"])
