@@ -16,7 +16,7 @@ from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd
 from .one_at_a_time import OneAtATime
 from .outgoing import Outgoing
-from .quarantine import QOS0_SUSPECT_SECONDS, SUSPECT_SECONDS, EndKind, Quarantine, Suspect
+from .quarantine import SUSPECT_SECONDS, EndKind, Quarantine, Suspect, qos0_suspect_seconds
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class HangUps:
         self._timers: Timers[HangUps] = Timers(self, serial)
         self._link: Link | None = None
         self._attached_at = -math.inf
+        self._qos0_seconds = qos0_suspect_seconds(0.0)
         self._singly: OneAtATime | None = None
         self._window = MAX_IN_FLIGHT
         self._watched: tuple[Outgoing, ...] = ()
@@ -70,8 +71,9 @@ class HangUps:
         """Whether the next connection needs a native object that sends nothing again by itself."""
         return self._quarantine.narrow or bool(self._convicted)
 
-    def attach(self, link: Link, accepted: Accepted) -> None:
+    def attach(self, link: Link, accepted: Accepted, *, connect_seconds: float) -> None:
         """Send and subscribe over this link: as much as it takes, or one thing at a time."""
+        self._qos0_seconds = qos0_suspect_seconds(connect_seconds)
         self._link = link
         self._attached_at = self._clock.monotonic()
         self._window = min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT)
@@ -118,7 +120,7 @@ class HangUps:
         suspects = [Suspect(key, "iot:Publish", entry.topic) for key, entry in entries.items()]
         suspects += [Suspect(("filter", each), "iot:Subscribe", each) for each in self._filters()]
         for topic, sent_at in self._outbox.first_qos0():
-            if now - sent_at <= QOS0_SUSPECT_SECONDS:
+            if now - sent_at <= self._qos0_seconds:
                 suspects.append(Suspect(("qos0", topic), "iot:Publish", topic, qos=0))
         guilty = self._quarantine.ended(suspects, now, _end_kind(end))
         self._convicted = tuple((each, entries.get(_number(each.key))) for each in guilty)
@@ -162,7 +164,7 @@ class HangUps:
             self._watched = self._outbox.waiting()[:MAX_IN_FLIGHT]
             self._outbox.attach(link, 1)
         elif singly is None and all(each.settled for each in self._watched):
-            self._quarantine.cleared()
+            self._quarantine.got_through()
             self._outbox.pause()
             self._outbox.when_drained(self._timers.posting(HangUps._widen))
             return

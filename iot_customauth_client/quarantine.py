@@ -8,7 +8,9 @@ The rules
 ---------
 *Suspects* of an end are what was sent within its last five seconds and not answered. What was sent with QoS 0 gets no
 answer and cannot be sent again: there the topic is what is suspected, and only if the *first* message to it over that
-connection went out within the last two seconds; a topic that was survived once is allowed. An end that is explained by
+connection went out just before the end; a topic that was survived once is allowed. *Just before* is within half a
+second, or within the time that the connect took if that is longer (TLS and the authorizer take longer than a verdict on
+a message), and two seconds at most. An end that is explained by
 something else (a takeover, a time-out, our own DISCONNECT) has no suspects. There are three kinds of ends:
 
 ===========  =====================================================  ===================================
@@ -47,12 +49,17 @@ Action = Literal["iot:Publish", "iot:Subscribe"]
 
 SUSPECT_SECONDS: Final = 5.0
 """The service hangs up at once; who has waited longer than this for an answer is not why."""
-QOS0_SUSPECT_SECONDS: Final = 2.0
-"""The same for QoS 0, where no answer tells who is innocent."""
+_QOS0_SUSPECT_SECONDS: Final = (0.5, 2.0)
 _GUILTY_SECONDS: Final = 600.0
 _IN_A_ROW: Final = 2
 _AMONG_OTHERS: Final = 3
 _CANNOT_TELL: Final = 4
+
+
+def qos0_suspect_seconds(connect_seconds: float) -> float:
+    """Return how soon after a message with QoS 0 an end may be its fault, given how long the connect took."""
+    shortest, longest = _QOS0_SUSPECT_SECONDS
+    return min(longest, max(shortest, connect_seconds))
 
 
 class EndKind(Enum):
@@ -81,6 +88,7 @@ class Quarantine:
         self._by_service: dict[Hashable, int] = {}
         self._alone: dict[Hashable, int] = {}
         self._guilty: dict[tuple[Action, str], float] = {}
+        self._qos0: frozenset[Hashable] = frozenset()
         self._narrow = False
 
     @property
@@ -93,6 +101,14 @@ class Quarantine:
         self._ends, self._by_service, self._alone = {}, {}, {}
         self._narrow = False
 
+    def got_through(self) -> None:
+        """All that was suspected and can be answered has been; topics of QoS 0 get no answer, and stay suspected."""
+        self._ends, self._by_service, self._alone = (
+            {key: times for key, times in counts.items() if key in self._qos0}
+            for counts in (self._ends, self._by_service, self._alone)
+        )
+        self._narrow = False
+
     def pardon(self) -> None:
         """Forget who was found guilty: other credentials may bring another policy."""
         self._guilty = {}
@@ -102,6 +118,7 @@ class Quarantine:
         """Count an end that nothing else explains, at a monotonic time; return who is guilty."""
         self._guilty = {each: at for each, at in self._guilty.items() if now - at < _GUILTY_SECONDS}
         by_key = {each.key: each for each in suspects}
+        self._qos0 = frozenset(key for key, each in by_key.items() if each.qos == 0)
         self._ends = _counted(self._ends, by_key)
         guilty: tuple[Suspect, ...] = ()
         if kind is not EndKind.CUT:

@@ -36,7 +36,7 @@ class Recovery:
     """All methods run on the session's `Serial`."""
 
     def __init__(self, settings: ConnectionSettings, source: Source, pauses: Pauses) -> None:
-        self._when_refused = settings.when_refused
+        self._settings = settings
         self._source = source
         self._pauses = pauses
         self._fresh_asked = False
@@ -58,7 +58,7 @@ class Recovery:
             first=first,
             fresh_left=fresh_left,
             hang_ups=self._times_closed,
-            when_refused=self._when_refused,
+            when_refused=self._settings.when_refused,
         )
         if fresh_left and prepared is not None and isinstance(error, _REFUSALS):
             self._fresh_asked = True  # once in an outage: no hammering

@@ -302,7 +302,7 @@ class Session:
         self._counts.connected(connected_at, renewed=self._state is State.RENEWING)
         self._succeeded = True
         # Before anybody is told: who hears of it may publish with QoS 0, or move the clock, at once.
-        self._hang_ups.attach(link, accepted)
+        self._hang_ups.attach(link, accepted, connect_seconds=self._attempting.elapsed_seconds)
         self.outbox.resume()
         self._renewal.connected(prepared)
         lasted_at = connected_at + self._pauses.lasts_after_seconds

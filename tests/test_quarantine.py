@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -155,6 +156,25 @@ def test_over_mqtt5_a_topic_with_qos_0_that_ends_the_connection_is_found(
     failure(PolicyDenied, connection.publish("forbidden/qos0", b"no", qos=0).result, WAIT)
     connection.publish(topic, b"the rest goes on").result(WAIT)
     assert connects(service, client_id) == 3
+
+
+def test_over_mqtt311_a_topic_with_qos_0_is_found_though_it_is_published_to_a_while_after_the_connect(
+    dial: Dial, client_id: str
+) -> None:
+    states = States()
+    connection = dial("mqtt311", on_state_change=states)
+    lost = None
+    for number in range(3):
+        connected = states.wait_for(State.CONNECTED, after=lost)
+        if number == 2:  # it went one thing at a time, and that is over by now
+            singly = threading.Event()
+            while connection.stats().connected_for_seconds < 0.3:
+                singly.wait(0.05)
+        connection.publish("forbidden/qos0", b"no", qos=0)
+        lost = states.wait_for(State.WAITING, after=connected)
+        connection.retry_now()
+    states.wait_for(State.CONNECTED, after=lost)
+    failure(PolicyDenied, connection.publish("forbidden/qos0", b"no", qos=0).result, WAIT)
 
 
 def test_over_mqtt311_a_forbidden_filter_is_refused_and_the_others_are_granted(client_id: str, topic: str) -> None:

@@ -27,6 +27,7 @@ from iot_customauth_client import (
 from iot_customauth_client.local import LocalEndpoint, events
 from iot_customauth_client.renewal import renewal_time
 from iot_customauth_client.shared_credentials import SharedCredentials
+from iot_customauth_client.standing import Standing
 
 pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
@@ -216,16 +217,17 @@ def test_a_renewal_that_is_refused_becomes_an_ordinary_outage_and_loses_nothing(
 
 
 def test_who_hears_that_it_is_connected_may_move_the_clock_to_the_renewal_at_once(
-    dial: Dial, clock: ManualClock
+    dial: Dial, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states = States()
+    states, observe = States(), Standing.observe
 
-    def heard(change: StateChange) -> None:
+    def heard(standing: Standing, change: StateChange) -> None:
         if change.state is State.CONNECTED and change.previous is State.CONNECTING:
             clock.advance(3_600 - 60)
-        states(change)
+        observe(standing, change)
 
-    dial(credentials=Tokens(clock), clock=clock, on_state_change=heard)
+    monkeypatch.setattr(Standing, "observe", heard)  # the earliest moment at which anybody can hear of it
+    dial(credentials=Tokens(clock), clock=clock, on_state_change=states)
     renewed(states)
 
 
