@@ -11,7 +11,7 @@ from client_support import BOTH, GOOD, WAIT, Dial, States, allowing, connects, f
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_customauth_client import PolicyDenied, State, connect
+from iot_customauth_client import ManualClock, PolicyDenied, State, connect
 from iot_customauth_client.local import LocalEndpoint, events
 from iot_customauth_client.quarantine import EndKind, Quarantine, Suspect
 
@@ -156,6 +156,16 @@ def test_over_mqtt5_a_topic_with_qos_0_that_ends_the_connection_is_found(
     failure(PolicyDenied, connection.publish("forbidden/qos0", b"no", qos=0).result, WAIT)
     connection.publish(topic, b"the rest goes on").result(WAIT)
     assert connects(service, client_id) == 3
+
+
+def test_over_mqtt311_a_message_is_found_however_long_the_pauses_between_the_attempts_are(dial: Dial) -> None:
+    clock, states = ManualClock(), States()
+    connection = dial("mqtt311", clock=clock, on_state_change=states)
+    forbidden = connection.publish("forbidden/slow", b"no")
+    lost = states.wait_for(State.WAITING)
+    clock.advance(60)  # awscrt sends it again by itself, as soon as it is connected
+    states.wait_for(State.WAITING, after=lost)
+    failure(PolicyDenied, forbidden.result, WAIT)
 
 
 def test_over_mqtt311_a_topic_with_qos_0_is_found_though_it_is_published_to_a_while_after_the_connect(
