@@ -217,6 +217,7 @@ class Attempting:
         self._phase = Phase.DIALLING
         now = self._runtime.clock.monotonic()
         self._started_at = now
+        self._runtime.connect_made(self._key)  # a renewal books its CONNECT, and may then wait for a quiet moment
         self._explainer.attempt_began(now)
         if not self._explainer.asked:
             self._timers.at(self._runtime.clock, now + _PROBE_AFTER_SECONDS, Attempting._ask_early, "attempt")
@@ -248,6 +249,7 @@ class Attempting:
 
     def _give_attempt_up(self, error: Failure) -> None:
         self.drop_link()  # awscrt can take 30 s to end it
+        self._runtime.connect_made(self._key)
         self._fail(error)
 
     def _fail(self, error: Failure) -> None:
@@ -333,6 +335,7 @@ class Attempting:
             return
         self._timers.cancel()
         self._phase = Phase.UP
+        self._runtime.connect_made(self._key)  # after the handshakes, which took their time
         self._explainer.connected()
         self._listener.attempt_succeeded(link, self._prepared, accepted)
 
@@ -348,6 +351,7 @@ class Attempting:
             self._listener.connection_ended(end)
         elif phase is Phase.DIALLING:
             self._phase = Phase.EXPLAINING
+            self._runtime.connect_made(self._key)
             self._turn += 1
             context = self.context()
             error = explain_end(end, context)

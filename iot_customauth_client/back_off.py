@@ -16,6 +16,9 @@ again only after a connection has *lasted*: 30 s, or longer than the longest pau
 Nothing here waits, and no clock is read: times come in. `BackOff.remembered` and `BackOff.recalled` carry the count
 beyond a process, for scripts that crash and are started again. They use the wall clock, since nothing else goes on
 between two processes; a clock that was set in the meantime can make the pause shorter, and never longer than it was.
+A new process never waits for more than 60 s before its first attempt, whatever pause was remembered, that of a refusal
+included: this is to slow a crash loop down, and who starts a device anew has often mended something. The counts stay,
+so the pauses after that attempt are as long as they would have been.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ _LONGEST_SECONDS: Final = 60.0
 _SHORTEST_REFUSAL_SECONDS: Final = 60.0
 _LONGEST_REFUSAL_SECONDS: Final = 3_600.0
 _LASTED_SECONDS: Final = 30.0
+_LONGEST_RECALLED_SECONDS: Final = 60.0
 _MOST_COUNTED: Final = 64
 
 
@@ -94,7 +98,7 @@ class BackOff:
     def recalled(self, text: str | None, wall: float) -> Recalled | None:
         """Take over the counts of an earlier process; return what is left of its pause, or `None` for nothing.
 
-        A text that is not one of ours counts as none.
+        That is 60 s at most. A text that is not one of ours counts as none.
         """
         try:
             kept = json.loads(text or "")
@@ -107,8 +111,7 @@ class BackOff:
             return None
         self._failures = min(max(failures, 0), _MOST_COUNTED)
         self._refusals = min(max(refusals, 0), _MOST_COUNTED)
-        longest = _LONGEST_REFUSAL_SECONDS if refused else _LONGEST_SECONDS
-        left = min(until - wall, pause, longest)
+        left = min(until - wall, pause, _LONGEST_RECALLED_SECONDS)
         return Recalled(left, refused, code, message) if left > 0 else None
 
 

@@ -7,6 +7,7 @@ has the next connection send one thing at a time where that is needed. All metho
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from .limits import MAX_IN_FLIGHT
 from .links.base import Accepted, Link, LinkEnd
 from .one_at_a_time import OneAtATime
 from .outgoing import Outgoing
-from .quarantine import SUSPECT_SECONDS, Quarantine, Suspect
+from .quarantine import SUSPECT_SECONDS, EndKind, Quarantine, Suspect, qos0_suspect_seconds
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS: Final = 0.05
 _BARRED_SECONDS: Final = 600.0
-_HANG_UPS: Final = frozenset({"AWS_IO_SOCKET_CLOSED", "AWS_ERROR_MQTT_UNEXPECTED_HANGUP", None})
+_HUNG_UP: Final = "AWS_ERROR_MQTT_UNEXPECTED_HANGUP"
+"""awscrt's name for an end in good order: TLS itself was closed (close_notify), which no network can forge."""
+_CUT: Final = frozenset({"AWS_IO_SOCKET_CLOSED", None})
+"""The TCP connection ended by FIN or RST in the middle of TLS: mostly the network, or a proxy on the way."""
 _CAUSED_BY_PACKET: Final = frozenset({0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B})
 """Reason codes of DISCONNECT that a packet of ours may be the cause of (MQTT 5, section 3.14.2.1)."""
 
@@ -55,6 +59,8 @@ class HangUps:
         self._quarantine = Quarantine()
         self._timers: Timers[HangUps] = Timers(self, serial)
         self._link: Link | None = None
+        self._attached_at = -math.inf
+        self._qos0_seconds = qos0_suspect_seconds(0.0)
         self._singly: OneAtATime | None = None
         self._window = MAX_IN_FLIGHT
         self._watched: tuple[Outgoing, ...] = ()
@@ -65,9 +71,11 @@ class HangUps:
         """Whether the next connection needs a native object that sends nothing again by itself."""
         return self._quarantine.narrow or bool(self._convicted)
 
-    def attach(self, link: Link, accepted: Accepted) -> None:
+    def attach(self, link: Link, accepted: Accepted, *, connect_seconds: float) -> None:
         """Send and subscribe over this link: as much as it takes, or one thing at a time."""
+        self._qos0_seconds = qos0_suspect_seconds(connect_seconds)
         self._link = link
+        self._attached_at = self._clock.monotonic()
         self._window = min(MAX_IN_FLIGHT, accepted.receive_maximum or MAX_IN_FLIGHT)
         if not self._quarantine.narrow:
             self._subscribing.attach(link, session_present=accepted.session_present)
@@ -107,13 +115,14 @@ class HangUps:
             if end.reason_code is not None:
                 self._quarantine.cleared()  # it says what it was
             return
-        entries = {id(entry): entry for entry in self._outbox.suspects() if self._is_recent(entry.sent_at)}
+        now = self._clock.monotonic()
+        entries = {id(entry): entry for entry in self._outbox.suspects() if self._is_recent(entry.sent_at, now)}
         suspects = [Suspect(key, "iot:Publish", entry.topic) for key, entry in entries.items()]
         suspects += [Suspect(("filter", each), "iot:Subscribe", each) for each in self._filters()]
-        for topic, sent_at in self._outbox.recent_qos0():
-            if self._is_recent(sent_at):
+        for topic, sent_at in self._outbox.first_qos0():
+            if now - sent_at <= self._qos0_seconds:
                 suspects.append(Suspect(("qos0", topic), "iot:Publish", topic, qos=0))
-        guilty = self._quarantine.ended(suspects, self._clock.monotonic())
+        guilty = self._quarantine.ended(suspects, now, _end_kind(end))
         self._convicted = tuple((each, entries.get(_number(each.key))) for each in guilty)
 
     def convict(self) -> None:
@@ -134,8 +143,9 @@ class HangUps:
             lift = _unbar(suspect.topic)
             self._timers.at(self._clock, self._clock.monotonic() + _BARRED_SECONDS, lift, "bars")
 
-    def _is_recent(self, sent_at: float | None) -> bool:
-        return sent_at is not None and self._clock.monotonic() - sent_at <= SUSPECT_SECONDS
+    def _is_recent(self, sent_at: float | None, now: float) -> bool:
+        # A native object that sends again by itself does so with CONNACK, and the outbox does not see it.
+        return sent_at is not None and now - max(sent_at, self._attached_at) <= SUSPECT_SECONDS
 
     def _filters(self) -> list[str]:
         if self._singly is not None:
@@ -154,7 +164,7 @@ class HangUps:
             self._watched = self._outbox.waiting()[:MAX_IN_FLIGHT]
             self._outbox.attach(link, 1)
         elif singly is None and all(each.settled for each in self._watched):
-            self._quarantine.cleared()
+            self._quarantine.got_through()
             self._outbox.pause()
             self._outbox.when_drained(self._timers.posting(HangUps._widen))
             return
@@ -172,7 +182,13 @@ def _could_be_a_packet(end: LinkEnd, *, reason_codes: bool) -> bool:
         return False
     if reason_codes:
         return end.reason_code in _CAUSED_BY_PACKET
-    return end.error_name in _HANG_UPS
+    return end.error_name == _HUNG_UP or end.error_name in _CUT
+
+
+def _end_kind(end: LinkEnd) -> EndKind:
+    if end.reason_code is not None:
+        return EndKind.SAID
+    return EndKind.HUNG_UP if end.error_name == _HUNG_UP else EndKind.CUT
 
 
 def _number(key: Any) -> int:

@@ -59,7 +59,7 @@ ErrorOf = Callable[[Outgoing], CustomAuthError]
 _QUOTA_EXCEEDED: Final = 0x97
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _MOST_PAUSES: Final = 5
-_RECENT: Final = 64
+_MOST_QOS0_TOPICS: Final = 256
 _BY_NUMBER: Final = attrgetter("number")
 
 
@@ -106,7 +106,7 @@ class Outbox:
         self._ended: ErrorOf | None = None
         self._drained: list[Callable[[], None]] = []
         self._barred: dict[str, CustomAuthError] = {}
-        self._recent_qos0: deque[tuple[str, float]] = deque(maxlen=_RECENT)
+        self._first_qos0: dict[str, float] = {}  # over the present connection
         self._waiters = 0
         self._accepted_messages = 0
         self._accepted_bytes = 0
@@ -294,6 +294,7 @@ class Outbox:
             with self._settling:
                 flight = self._flight or self._kept
                 self._flight = self._kept = None
+                self._first_qos0 = {}
                 if flight is not None:
                     unwanted = self._take_back(flight, keep=keep_in_flight)
                     self._kept = flight if keep_in_flight and flight.live else None
@@ -358,9 +359,14 @@ class Outbox:
             places = chain(self._pending, self._intake.waiting)
             return tuple(entry for entry in places if not entry.settled)
 
-    def recent_qos0(self) -> tuple[tuple[str, float], ...]:
-        """Return topics and times of the last messages sent with QoS 0, the oldest first."""
-        return tuple(self._recent_qos0.copy())
+    def first_qos0(self) -> tuple[tuple[str, float], ...]:
+        """Return topics of QoS 0, and when each was first sent to over the present connection; at most 256."""
+        return tuple(self._first_qos0.copy().items())
+
+    def _note_qos0(self, topic: str, now: float) -> None:
+        first = self._first_qos0
+        if topic not in first and len(first) < _MOST_QOS0_TOPICS:
+            first[topic] = now
 
     def bar(self, topic: str, error: CustomAuthError) -> None:
         """Reject messages to this topic with copies of an error, until `unbar`."""
@@ -493,7 +499,7 @@ class Outbox:
             entry.cross = cross
             entry.epoch = flight.epoch
             if not entry.qos:
-                self._recent_qos0.append((entry.topic, now))
+                self._note_qos0(entry.topic, now)
             live[entry] = None
             flight.sent += 1
             flight.cross_sent += cross

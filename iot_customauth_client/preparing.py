@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 from .builder import ConnectionBuilder
 from .clock import Clock
 from .errors import ConfigurationError, ConnectError, CredentialsUnavailable
+from .fetch_call import RunAsync
 from .runtime import Runtime
 from .settings import ConnectionSettings
-from .shared_credentials import Lease, RunAsync, Source
+from .shared_credentials import Lease, Source
 from .upgrade import upgrade_parts
 
 Failure: TypeAlias = ConnectError | ConfigurationError

@@ -126,6 +126,7 @@ class Renewal:
         self._due: Due | None = None
         self._next: Prepared | None = None
         self._busy = False
+        self._again = False
         self._step = 0
 
     def connected(self, prepared: Prepared) -> None:
@@ -145,10 +146,12 @@ class Renewal:
         self._present = self._next = self._due = None
 
     def soon(self) -> None:
-        """The source says that its credentials are no longer good."""
-        if self._present is not None and not self._busy:
-            self._due = None
-            self._ask()
+        """The source says that its credentials are no longer good: those of now, or those of an attempt under way."""
+        if self._present is None or self._busy:
+            self._again = True  # what was asked for before may be what is no longer good
+            return
+        self._due = None
+        self._ask()
 
     def slept(self, seconds: float) -> None:
         """Timers stood still for so long: renew now if it would be due by now."""
@@ -161,6 +164,10 @@ class Renewal:
     def _schedule(self, prepared: Prepared) -> None:
         self._timers.cancel()
         self._busy = False
+        if self._again:
+            self._again, self._due = False, None
+            self._ask()
+            return
         now = self._clock.monotonic()
         self._due = renewal_time(self._settings, prepared.lease.renew_at, connected_at=self._connected_at, now=now)
         if self._due is not None:

@@ -141,6 +141,12 @@ class Runtime:
             self._last_connect[key] = when
             return when
 
+    def connect_made(self, key: Hashable) -> None:
+        """Count the second from now: a CONNECT that was booked earlier went out by this moment, or just before."""
+        now = time.monotonic()
+        with self._lock:
+            self._last_connect[key] = max(now, self._last_connect.get(key, now))
+
     # -- who is dying -------------------------------------------------------------------------------------------------
 
     def keep(self, native: object) -> None:

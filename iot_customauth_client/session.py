@@ -48,23 +48,23 @@ from .clock import Clock, Timer
 from .diagnosis import explain_end
 from .errors import (
     AuthenticationRefused,
-    ClosedBeforeConnack,
     ConfigurationError,
     ConnectionClosed,
-    CredentialsUnavailable,
     CustomAuthError,
 )
+from .fetch_call import RunAsync
 from .hang_ups import HangUps
 from .inbox import Inbox, Registration
 from .journal import Journal
+from .journal_end import close_soon
 from .links.base import Accepted, Link, LinkEnd
 from .native_object import NativeObject
 from .outbox import Outbox
 from .outbox_choice import OutboxChoice
-from .outcomes import Next, next_of
 from .pauses import Pauses
 from .preparing import Failure, Prepared, Preparing
 from .rate import rate_of
+from .recovery import Recovery
 from .renewal import Renewal
 from .requests import Requests
 from .runtime import Closable, Runtime
@@ -72,27 +72,15 @@ from .service_handle import ServiceHandle
 from .session_errors import closed_error, gave_up, publish_failure, publish_over
 from .session_log import fingerprint, log_change
 from .settings import ConnectionSettings
-from .shared_credentials import RunAsync, Source
-from .state import State, StateChange
-from .stats import Stats
+from .shared_credentials import Source
+from .state import FOLLOWS, State, StateChange
+from .stats import Counts, Stats
 from .subscribing import Subscribing
-from .suspension import CHECK_SECONDS, SuspensionWatch
+from .suspension import SleepWatch
 from .timers import Timers
 from .workers import Serial
 
-_JOURNAL_SECONDS: Final = 2.0
 _SILENT_KEEP_ALIVES: Final = 1.5
-
-_FOLLOWS: Final[dict[State, frozenset[State]]] = {
-    State.CONNECTING: frozenset({State.CONNECTED, State.WAITING, State.REFUSED}),
-    State.CONNECTED: frozenset({State.RENEWING, State.WAITING}),
-    State.RENEWING: frozenset({State.CONNECTED, State.WAITING, State.REFUSED}),
-    State.WAITING: frozenset({State.CONNECTING}),
-    State.REFUSED: frozenset({State.CONNECTING}),
-    State.CLOSED: frozenset(),
-}
-"""Which states may follow, besides `CLOSED`, and besides `CONNECTING` and `WAITING` at the start."""
-
 
 Observer = Callable[[StateChange], None]
 ServiceT = TypeVar("ServiceT")
@@ -172,15 +160,13 @@ class Session:
         )
         self._timers: Timers[Session] = Timers(self, serial)
         self._pauses = Pauses(clock, settings.client_id)
-        self._watch = SuspensionWatch()
+        self._recovery = Recovery(settings, source, self._pauses)
+        self._watch = SleepWatch(runtime.clock, serial, settings.client_id, woke_up=self.woke_up)
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
         self._succeeded = False
-        self._fresh_asked = False
-        self._times_closed = 0
         self._retry_at: float | None = None
-        self._connected_at: float | None = None
-        self._attempts = self._connects = self._renewals = self._refusals = 0
+        self._counts = Counts()
         self._kept = 0
         self._ending = False
         self._owner: Callable[[], Closable | None] = _no_owner
@@ -253,24 +239,7 @@ class Session:
 
     def stats(self) -> Stats:
         """Return the connection's numbers of this moment."""
-        since = self._connected_at
-        outbox = self.outbox
-        return Stats(
-            state=self._state,
-            attempts=self._attempts,
-            connects=self._connects,
-            renewals=self._renewals,
-            refusals=self._refusals,
-            connected_for_seconds=0.0 if since is None else self._clock.monotonic() - since,
-            published=outbox.accepted,
-            acknowledged=outbox.acknowledged,
-            failed=outbox.failed,
-            received=self.inbox.received,
-            handler_errors=self.inbox.handler_errors,
-            dropped=self.inbox.dropped,
-            unacknowledged_received=self.inbox.unacknowledged,
-            outbox=outbox.stats(),
-        )
+        return self._counts.stats(self._state, self._clock.monotonic(), self.outbox, self.inbox)
 
     def retry_now(self) -> None:
         """Make the next attempt at once instead of after the pause; without effect while there is no pause."""
@@ -315,7 +284,7 @@ class Session:
             self._finish(unusable)
             return
         self._source.on_renew(self._credentials_changed)
-        self._watch_for_sleep()
+        self._watch.start()
         left = self._pauses.open(self._journal)
         if left is None:
             self._begin()
@@ -327,65 +296,42 @@ class Session:
             return
         self._timers.cancel("retry")
         self._retry_at = None
-        self._attempts += 1
+        self._counts.attempts += 1
         self._change(State.CONNECTING)
         self._attempting.begin()
 
     def attempt_succeeded(self, link: Link, prepared: Prepared, accepted: Accepted) -> None:
         """CONNACK was good: see `attempting.AttemptListener`."""
-        renewed = self._state is State.RENEWING
-        self._connects += 1
-        self._renewals += renewed
-        self._times_closed, self._fresh_asked, self._error = 0, False, None
-        self._connected_at = self._clock.monotonic()
+        self._error = None
+        self._recovery.succeeded()
+        connected_at = self._clock.monotonic()
+        self._counts.connected(connected_at, renewed=self._state is State.RENEWING)
         self._succeeded = True
-        # Before anybody is told: who hears of it may publish with QoS 0 at once.
-        self._hang_ups.attach(link, accepted)
+        # Before anybody is told: who hears of it may publish with QoS 0, or move the clock, at once.
+        self._hang_ups.attach(link, accepted, connect_seconds=self._attempting.elapsed_seconds)
         self.outbox.resume()
-        self._change(State.CONNECTED, session_present=accepted.session_present)
         self._renewal.connected(prepared)
-        lasted_at = self._connected_at + self._pauses.lasts_after_seconds
+        lasted_at = connected_at + self._pauses.lasts_after_seconds
         self._timers.at(self._clock, lasted_at, Session._lasted, "lasted")
+        self._change(State.CONNECTED, session_present=accepted.session_present)
 
     def attempt_failed(self, error: Failure) -> None:
         """It did not come to a connection: see `attempting.AttemptListener`."""
         self._renewal.off()
         self.outbox.resume()
-        if isinstance(error, ClosedBeforeConnack):
-            self._times_closed += 1
-        elif not isinstance(error, CredentialsUnavailable):
-            self._times_closed = 0
-        self._refusals += isinstance(error, AuthenticationRefused)
-        fresh_left = self._source.renewable and not self._fresh_asked
-        following = next_of(
-            error,
-            first=not self._succeeded,
-            fresh_left=fresh_left,
-            hang_ups=self._times_closed,
-            when_refused=self.settings.when_refused,
-        )
-        prepared = self._attempting.prepared
-        if fresh_left and prepared is not None and isinstance(error, AuthenticationRefused | ClosedBeforeConnack):
-            # A hang-up may be a refusal, with MQTT 3.1.1 nobody can tell. Once in an outage: no hammering.
-            self._fresh_asked = True
-            self._source.refused(prepared.lease.credentials)
-        if following is Next.STOP:
-            if isinstance(error, AuthenticationRefused | ClosedBeforeConnack):
-                self._pauses.refused(error)
-            self._finish(error)
-        elif following is Next.FRESH:
-            self._wait(State.WAITING, 0.0, error)
-        elif following is Next.REFUSED:
-            self._wait(State.REFUSED, self._pauses.refused(error), error)
+        self._counts.refusals += isinstance(error, AuthenticationRefused)
+        following = self._recovery.after(error, self._attempting.prepared, first=not self._succeeded)
+        if following.state is State.CLOSED:
+            self._finish(following.error)
         else:
-            self._wait(State.WAITING, *self._pauses.failed(error))
+            self._wait(following.state, following.pause_seconds, following.error)
 
     def connection_ended(self, end: LinkEnd) -> None:
         """The connection is over: see `attempting.AttemptListener`."""
         attempting = self._attempting
         self._renewal.off()
         self._timers.cancel("lasted")
-        self._connected_at = None
+        self._counts.connected_at = None
         if self._ending or end.by_us:
             self._finish(None)
             return
@@ -427,12 +373,16 @@ class Session:
 
     def _credentials_changed(self) -> None:
         """The source says that what it gave is no longer good; on any thread."""
-        self._serial.post(self._renewal.soon)
+        self._serial.post(self._renew_soon)
+
+    def _renew_soon(self) -> None:
+        if self._state not in (State.WAITING, State.REFUSED):  # there the next attempt asks anyway
+            self._renewal.soon()
 
     def _renewal_begins(self, prepared: Prepared) -> Failure | None:
         failure = self._attempting.ready(prepared)
         if failure is None:
-            self._attempts += 1
+            self._counts.attempts += 1
             self._timers.cancel("lasted")
             self._change(State.RENEWING)
         return failure
@@ -440,26 +390,12 @@ class Session:
     def connection_left(self, *, same_link: bool) -> None:
         """The old connection of a renewal is over: see `attempting.AttemptListener`."""
         link = self._attempting.link
-        self._connected_at = None
+        self._counts.connected_at = None
         self._renewal.off()
         self._hang_ups.detach(keep_in_flight=same_link and link is not None and link.capabilities.keeps_in_flight)
         self._hang_ups.pardon()
 
     # -- sleep (on _serial) -------------------------------------------------------------------------------------------
-
-    def _watch_for_sleep(self) -> None:
-        now = self._runtime.clock.monotonic()
-        self._timers.at(self._runtime.clock, now + CHECK_SECONDS, Session._check_for_sleep, "watch")
-
-    def _check_for_sleep(self) -> None:
-        slept, late = self._watch.check()
-        self._watch_for_sleep()
-        if slept or late:
-            _log.warning(
-                "time jumped: client_id=%s suspended_s=%.0f late_s=%.0f state=%s",
-                *(self._client_id, slept, late, self._state.value),
-            )
-            self.woke_up(slept, late)
 
     def woke_up(self, slept: float, late: float = 0.0) -> None:
         """Catch up with time that no timer has seen: `slept` seconds stood still, `late` seconds were only missed."""
@@ -492,28 +428,29 @@ class Session:
         if self._state is State.CLOSED:
             return
         self._timers.cancel()
+        self._watch.stop()
         self._renewal.off()
         self._attempting.stop()
         previous, self._state = self._state, State.CLOSED
         self._error = error
-        self._connected_at = None
+        self._counts.connected_at = None
         # All of this before anybody is told: who hears of the end may connect again, and count what is left.
         self._kept = self.outbox.finish(partial(publish_over, self.closed_error))
         if self._journal is not None:
-            self._journal.close(_JOURNAL_SECONDS)
+            close_soon(self._journal, self._runtime.workers)
         owner = self._owner()
         if owner is not None:
             self._runtime.leave(self.key, owner)
         ended = self.closed_error("the connection ended") if error is not None and self._succeeded else error
         self._subscribing.end(ended)
-        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._attempts))
+        self._tell(StateChange(State.CLOSED, previous, error=error, attempt=self._counts.attempts))
 
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _change(self, state: State, **details: Any) -> None:
         previous, self._state = self._state, state
-        assert state in _FOLLOWS[previous] or not self._succeeded, (previous, state)  # noqa: S101 - the table above
-        self._tell(replace(StateChange(state, previous, attempt=self._attempts), **details))
+        assert state in FOLLOWS[previous] or not self._succeeded, (previous, state)  # noqa: S101 - the table of state.py
+        self._tell(replace(StateChange(state, previous, attempt=self._counts.attempts), **details))
 
     def _tell(self, change: StateChange) -> None:
         prepared = self._attempting.prepared

@@ -27,21 +27,15 @@ import inspect
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from .clock import Clock
 from .credentials import Credentials
-from .errors import (
-    ConfigurationError,
-    ConnectError,
-    CredentialsExpired,
-    CredentialsRejected,
-    CredentialsUnavailable,
-)
+from .errors import ConfigurationError, CredentialsExpired, CredentialsUnavailable
+from .fetch_call import Failure, FetchCall, RunAsync, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,9 +44,6 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 Fetch: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
-RunAsync: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "Future[Any]"]
-"""Runs a coroutine on an event loop; may be called from any thread."""
-Failure: TypeAlias = ConnectError | ConfigurationError
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -206,7 +197,7 @@ class SharedCredentials:
         self._fetched_at: float | None = None
         self._fetch_again_at = 0.0
         self._refusal_at: float | None = None
-        self._flight: _Flight | None = None
+        self._flight: FetchCall | None = None
         self._waiting: list[Obtained] = []
         self._renewals: list[Callable[[], Callable[[], None] | None]] = []
 
@@ -248,6 +239,8 @@ class SharedCredentials:
         with self._lock:
             self._lease = None
             self._fetch_again_at = 0.0
+            if self._flight is not None:
+                self._flight.outdated = True  # it may bring what was good when it began
             calls = [call for reference in self._renewals if (call := reference()) is not None]
         for call in calls:
             call()
@@ -282,7 +275,15 @@ class SharedCredentials:
             if answer is None:
                 self._waiting.append(done)
             if start:
-                flight = self._flight = _Flight(self, clock, runtime, run_async)
+                flight = self._flight = FetchCall(
+                    self._fetch,
+                    self._timeout_seconds,
+                    clock,
+                    runtime,
+                    run_async,
+                    landed=self._landed,
+                    gave_up=self._gave_up,
+                )
         if answer is not None:
             done(answer)
         elif start and flight is not None:
@@ -345,12 +346,14 @@ class SharedCredentials:
             likely_causes=("the endpoint refused what it gave", "what it gave had expired at once"),
         )
 
-    def _landed(self, flight: _Flight, result: object, error: BaseException | None) -> None:
+    def _landed(self, flight: FetchCall, result: object, error: BaseException | None) -> None:
         """Take the end of a fetch, also one that came after its time."""
         with self._lock:
             if self._flight is flight:
                 self._flight = None
             answer = self._judge(flight.clock, result, error)
+            if flight.outdated and isinstance(answer, Lease):
+                self._lease, self._fetch_again_at = None, flight.clock.monotonic()
             waiting, self._waiting = self._waiting, []
         for done in waiting:
             done(answer)
@@ -364,7 +367,7 @@ class SharedCredentials:
 
     def _judge(self, clock: Clock, result: object, error: BaseException | None) -> Lease | Failure:
         now = clock.monotonic()
-        failure = _failure_of(result, error)
+        failure = failure_of(result, error)
         if failure is None and isinstance(result, Credentials):
             left = result.lifetime_seconds(clock.now())
             if left is None or left > 0:
@@ -388,92 +391,5 @@ class SharedCredentials:
         return failure
 
 
-class _Flight:
-    """One call of the user's function, under a time limit of the real clock."""
-
-    def __init__(self, owner: SharedCredentials, clock: Clock, runtime: Runtime, run_async: RunAsync | None) -> None:
-        self.clock = clock
-        self.overdue = False
-        self.process = os.getpid()  # a child of fork has no part in this
-        self._owner = owner
-        self._runtime = runtime
-        self._run_async = run_async
-        self._task: Future[Any] | None = None
-        now = runtime.clock.monotonic()
-        self._timer = runtime.clock.call_at(now + owner._timeout_seconds, partial(runtime.workers.submit, self._late))
-
-    def start(self) -> None:
-        try:
-            self._runtime.workers.submit(self._run)
-        except RuntimeError as error:  # the system gives no more threads
-            self._end(None, error)
-
-    def too_long(self) -> CredentialsUnavailable:
-        return CredentialsUnavailable(
-            f"the source of the credentials gave none within {self._owner._timeout_seconds:g} s",
-            code="credentials_timeout",
-            phase="credentials",
-            likely_causes=("what it asks is slow or unreachable", "it waits for something that waits for it"),
-        )
-
-    def _run(self) -> None:
-        try:
-            result = self._owner._fetch()
-            if inspect.isawaitable(result):
-                from .private_loop import run_on_private_loop  # loads asyncio
-
-                task = self._task = (self._run_async or run_on_private_loop)(_awaited(result))
-                task.add_done_callback(self._awaited)
-                return
-        except BaseException as error:  # noqa: BLE001 - the user's code; told to whoever asked
-            self._end(None, error)
-        else:
-            self._end(result, None)
-
-    def _awaited(self, task: Future[Any]) -> None:
-        error = TimeoutError() if task.cancelled() else task.exception()
-        self._end(None if error is not None else task.result(), error)
-
-    def _late(self) -> None:
-        self.overdue = True
-        self._owner._gave_up(self.too_long())
-        task = self._task
-        if task is not None:
-            task.cancel()
-
-    def _end(self, result: object, error: BaseException | None) -> None:
-        self._timer.cancel()
-        if isinstance(error, TimeoutError) and self.overdue:
-            error = self.too_long()
-        self._owner._landed(self, result, error)
-
-
-def _failure_of(result: object, error: BaseException | None) -> Failure | None:
-    if isinstance(error, CredentialsUnavailable | CredentialsRejected):
-        failure = error.copy()
-        failure.phase = failure.phase or "credentials"
-        failure.__cause__ = error.__cause__
-        return failure
-    if error is not None:
-        unavailable = CredentialsUnavailable(
-            f"the source of the credentials failed: {type(error).__name__}",
-            phase="credentials",
-            likely_causes=("see the cause of this error: it comes from the function that was asked",),
-        )
-        unavailable.__cause__ = error
-        return unavailable
-    if not isinstance(result, Credentials):
-        return ConfigurationError(
-            f"the source of the credentials must return Credentials, not {type(result).__name__}",
-            code="fetch_invalid",
-            phase="credentials",
-        )
-    return None
-
-
 def _same(call: Callable[[], None]) -> Callable[[], None]:
     return call
-
-
-async def _awaited(result: Awaitable[Any]) -> Any:
-    return await result

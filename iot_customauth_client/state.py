@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from .errors import CustomAuthError
 
@@ -39,3 +40,14 @@ class StateChange:
     attempt: int = 0
     retry_in_seconds: float | None = None
     session_present: bool | None = None
+
+
+FOLLOWS: Final[dict[State, frozenset[State]]] = {
+    State.CONNECTING: frozenset({State.CONNECTED, State.WAITING, State.REFUSED}),
+    State.CONNECTED: frozenset({State.RENEWING, State.WAITING}),
+    State.RENEWING: frozenset({State.CONNECTED, State.WAITING, State.REFUSED}),
+    State.WAITING: frozenset({State.CONNECTING}),
+    State.REFUSED: frozenset({State.CONNECTING}),
+    State.CLOSED: frozenset(),
+}
+"""Which states may follow, besides `CLOSED`, and besides `CONNECTING` and `WAITING` at the start."""

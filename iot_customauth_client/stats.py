@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .outbox_values import OutboxStats
 from .state import State
+
+if TYPE_CHECKING:
+    from .inbox import Inbox
+    from .outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +43,38 @@ class Stats:
     dropped: int
     unacknowledged_received: int
     outbox: OutboxStats
+
+
+class Counts:
+    """What a session counts itself. It writes on its `Serial`; anybody may read."""
+
+    def __init__(self) -> None:
+        self.attempts = self.connects = self.renewals = self.refusals = 0
+        self.connected_at: float | None = None
+        """When the connection of now began, in monotonic seconds; `None` while there is none."""
+
+    def connected(self, now: float, *, renewed: bool) -> None:
+        """Count a good CONNACK."""
+        self.connects += 1
+        self.renewals += renewed
+        self.connected_at = now
+
+    def stats(self, state: State, now: float, outbox: Outbox, inbox: Inbox) -> Stats:
+        """Return all numbers of this moment."""
+        since = self.connected_at
+        return Stats(
+            state=state,
+            attempts=self.attempts,
+            connects=self.connects,
+            renewals=self.renewals,
+            refusals=self.refusals,
+            connected_for_seconds=0.0 if since is None else now - since,
+            published=outbox.accepted,
+            acknowledged=outbox.acknowledged,
+            failed=outbox.failed,
+            received=inbox.received,
+            handler_errors=inbox.handler_errors,
+            dropped=inbox.dropped,
+            unacknowledged_received=inbox.unacknowledged,
+            outbox=outbox.stats(),
+        )

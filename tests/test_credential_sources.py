@@ -110,7 +110,7 @@ def test_a_command_prints_one_json_object() -> None:
         (printing(f'["{PASSWORD}"]'), "JSON object"),
         (printing("x" * 70_000), "more than 65536 bytes"),
         (["no-such-command-anywhere"], "cannot run"),
-        (printing(json.dumps({"usrname": PASSWORD})), "ConfigurationError"),
+        (printing(json.dumps({"usrname": PASSWORD})), "usrname"),
     ],
 )
 def test_what_a_command_can_do_wrong(command: list[str], says: str) -> None:

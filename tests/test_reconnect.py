@@ -342,3 +342,22 @@ def test_a_remembered_pause_that_is_too_long_for_connect_tells_what_it_is_for(
     with pytest.raises(ConnectTimeout, match=r"an earlier process could not connect.*it said no"):
         connect(service.settings(client_id), credentials=GOOD, timeout=0.1, outbox=notebook)  # type: ignore[arg-type]
     assert connects(service, client_id) == 0
+
+
+def test_a_disk_that_hangs_does_not_hold_back_the_news_that_it_is_closed(
+    service: LocalEndpoint, client_id: str
+) -> None:
+    class Stuck(Notebook):
+        disk = threading.Event()
+
+        def close(self, timeout: float) -> None:
+            self.disk.wait(WAIT)
+
+    notebook, states = Stuck(), States()
+    outbox = {"outbox": notebook, "on_state_change": states}
+    connection = connect(service.settings(client_id), credentials=GOOD, timeout=WAIT, **outbox)  # type: ignore[arg-type]
+    connection.close(timeout=5)
+    assert connection.state is State.CLOSED
+    assert states.changes[-1].state is State.CLOSED
+    assert not notebook.disk.is_set()
+    notebook.disk.set()

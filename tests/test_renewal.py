@@ -21,11 +21,13 @@ from iot_customauth_client import (
     CredentialsUnavailable,
     ManualClock,
     State,
+    StateChange,
     connect,
 )
 from iot_customauth_client.local import LocalEndpoint, events
 from iot_customauth_client.renewal import renewal_time
 from iot_customauth_client.shared_credentials import SharedCredentials
+from iot_customauth_client.standing import Standing
 
 pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
@@ -212,6 +214,72 @@ def test_a_renewal_that_is_refused_becomes_an_ordinary_outage_and_loses_nothing(
     connection.retry_now()
     states.wait_for(State.CONNECTED, after=refused)
     future.result(WAIT)
+
+
+def test_who_hears_that_it_is_connected_may_move_the_clock_to_the_renewal_at_once(
+    dial: Dial, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, observe = States(), Standing.observe
+
+    def heard(standing: Standing, change: StateChange) -> None:
+        if change.state is State.CONNECTED and change.previous is State.CONNECTING:
+            clock.advance(3_600 - 60)
+        observe(standing, change)
+
+    monkeypatch.setattr(Standing, "observe", heard)  # the earliest moment at which anybody can hear of it
+    dial(credentials=Tokens(clock), clock=clock, on_state_change=states)
+    renewed(states)
+
+
+@pytest.mark.parametrize("moment", ["connecting", "renewing"])
+def test_what_becomes_outdated_while_it_is_fetched_is_replaced_as_soon_as_it_is_in_use(
+    moment: str, dial: Dial, service: LocalEndpoint, client_id: str, clock: ManualClock
+) -> None:
+    tokens, states = Tokens(clock, seconds=None), States()
+    asked, gate = threading.Event(), threading.Event()
+
+    def fetch() -> Credentials:
+        credentials = tokens()
+        asked.set()
+        assert gate.wait(WAIT)
+        return credentials
+
+    shared = SharedCredentials(fetch)
+    if moment == "renewing":
+        gate.set()
+    connection = dial(credentials=shared, clock=clock, on_state_change=states, timeout=0)
+    if moment == "renewing":
+        connection.wait_connected(WAIT)
+        gate.clear()
+        asked.clear()
+        shared.renew()
+    assert asked.wait(WAIT)
+    shared.renew()
+    gate.set()
+    last = None
+    for _ in range(1 if moment == "connecting" else 2):
+        renewing = states.wait_for(State.RENEWING, after=last)
+        last = states.wait_for(State.CONNECTED, after=renewing)
+    assert tokens.fetched == connects(service, client_id)
+
+
+def test_a_renewal_that_waited_for_quiet_is_followed_by_no_second_connect_within_a_second(
+    dial: Dial, service: LocalEndpoint, client_id: str, topic: str, clock: ManualClock
+) -> None:
+    states, shared = States(), SharedCredentials(Tokens(clock), min_interval_seconds=0)
+    connection = dial(credentials=shared, clock=clock, on_state_change=states, renew_leeway_seconds=2)
+    service.faults.swallow("PUBACK", times=1, client_id=client_id)
+    connection.publish(topic, b"never quiet")
+    service.wait_for(events.Published, client_id=client_id, timeout=WAIT)
+    service.faults.refuse_connects(1, client_id=client_id)
+    shared.renew()
+    waiting = states.wait_for(State.WAITING)
+    connection.retry_now()
+    states.wait_for(State.CONNECTED, after=waiting)
+    times = [event.at for event in seen(service, events.ConnectReceived, client_id)]
+    gaps = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(times)]
+    assert len(gaps) == 2
+    assert min(gaps) > 0.95
 
 
 @BOTH

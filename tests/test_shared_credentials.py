@@ -169,6 +169,18 @@ def test_what_the_function_raises_is_unavailable_with_the_cause(ask: Asker, kind
     assert "marker" not in str(told)
 
 
+def test_what_a_refused_value_was_is_in_no_chain_of_the_error(ask: Asker) -> None:
+    def fetch() -> Credentials:
+        return Credentials.from_jwt("marker-password-93e7", token_key_name="token")
+
+    told: BaseException | None = ask(SharedCredentials(fetch))
+    assert isinstance(told, CredentialsUnavailable)
+    assert "JWT" in told.message
+    while told is not None:
+        assert "marker" not in f"{told!r} {told.__context__!r} {told.__context__ and told.__context__.__context__!r}"
+        told = told.__cause__
+
+
 def test_after_failures_the_pauses_grow_and_a_success_ends_them(ask: Asker, clock: ManualClock) -> None:
     issuer = Issuer()
     issuer.raises = OSError("away")
