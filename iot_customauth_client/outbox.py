@@ -60,6 +60,7 @@ _QUOTA_EXCEEDED: Final = 0x97
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _MOST_PAUSES: Final = 5
 _RECENT: Final = 64
+_FAILED: Final = 0x80
 _BY_NUMBER: Final = attrgetter("number")
 
 
@@ -173,8 +174,11 @@ class Outbox:
                 )
             )
         flight = self._flight
-        if flight is not None and flight.sent - flight.done < flight.window:
-            self._pump(cross=True)
+        if flight is not None:
+            # Once the window was full, everybody waits until half of it is free: bursts, also from here.
+            in_flight = flight.sent - flight.done
+            if in_flight <= flight.window >> 1 or (in_flight < flight.window and not flight.full):
+                self._pump(cross=True)
 
     def withdraw(self, entry: Outgoing) -> bool:
         """Take a message back if it was never sent, and say whether that was so. Its promise is not told."""
@@ -461,6 +465,7 @@ class Outbox:
         pending, live, rate = self._pending, flight.live, self._rate
         publish, acknowledged, max_age = flight.link.publish, flight.acknowledged, self._limits.max_age_seconds
         now = self._monotonic()
+        flight.full = False
         while pending and flight.sent - flight.done < flight.window and not self._held and not flight.over:
             entry = pending[0]
             if entry.settled:
@@ -491,33 +496,59 @@ class Outbox:
             failed = publish(entry, acknowledged)
             if failed is not None:
                 acknowledged(entry, failed)
+        flight.full = flight.sent - flight.done >= flight.window
 
     def _acknowledged(self, flight: Flight, entry: Outgoing, outcome: PublishOutcome) -> None:
-        plain = outcome.error is None and outcome.reason_code != _QUOTA_EXCEEDED
-        mine = False
+        code = outcome.reason_code
+        if outcome.error is not None or code == _QUOTA_EXCEEDED:
+            self._ended_badly(flight, entry, outcome)
+            return
+        with self._settling:
+            flight.done += 1
+            if entry.cross:
+                flight.cross_done += 1
+            flight.live.pop(entry, None)
+            mine = not entry.settled
+            entry.state = SETTLED
+            if mine:  # as `_mark_settled`, which it would cost too much to call
+                entry.settled = True
+                self._settled_messages += 1
+                self._settled_bytes += len(entry.payload)
+                self._stored_messages -= entry.stored
+                if self._waiters:
+                    self._settled.notify_all()
+        if flight.sent - flight.done <= flight.window >> 1 and (self._pending or self._returned):
+            self._pump(cross=False)
+        if mine:
+            if entry.journaled:
+                self._forget(entry)
+            if code is not None and code >= _FAILED:
+                self._tell(entry, outcome)
+            else:
+                self.acknowledged += 1
+                now, sent_at, accepted_at = self._monotonic(), entry.sent_at, entry.accepted_at
+                queued = (now if sent_at is None else sent_at) - accepted_at
+                entry.promise.resolve(PublishResult(code, entry.attempts, queued, now - accepted_at))
+        if self._drained:
+            self._tell_drained()
+
+    def _ended_badly(self, flight: Flight, entry: Outgoing, outcome: PublishOutcome) -> None:
+        """An error, or PUBACK 151: the message may have to be sent again."""
         with self._settling:
             flight.done += 1
             flight.cross_done += entry.cross
-            if plain:
-                flight.live.pop(entry, None)
-                mine = self._mark_settled(entry)
-            elif outcome.gone and entry.qos and not self._note_gone(flight, entry):
+            if outcome.gone and entry.qos and not self._note_gone(flight, entry):
                 return
         if outcome.reason_code == _QUOTA_EXCEEDED and self._put_off(flight, entry):
             return  # before the pump: nothing is to go out now
         if (self._pending or self._returned) and flight.sent - flight.done <= flight.window >> 1:
             self._pump(cross=False)
-        if not plain:
-            if outcome.gone and entry.qos:
-                return
-            if outcome.error is not None and flight is not self._flight and entry.qos:
-                return  # too late to mean anything: it was taken back when the connection went
-            flight.live.pop(entry, None)
-            with self._settling:
-                mine = self._mark_settled(entry)
-        if mine:
-            if entry.journaled:
-                self._forget(entry)
+        if outcome.gone and entry.qos:
+            return
+        if outcome.error is not None and flight is not self._flight and entry.qos:
+            return  # too late to mean anything: it was taken back when the connection went
+        flight.live.pop(entry, None)
+        if self._finish(entry):
             self._tell(entry, outcome)
         if self._drained:
             self._tell_drained()

@@ -139,7 +139,7 @@ class Mqtt5Link:
             future = self._client.publish(packet)
         except Exception as error:  # noqa: BLE001 - must not reach the pump: that would lose an acknowledgement
             return publish_failure(error)
-        future.add_done_callback(self._answers.to(partial(_published, entry, done)))
+        future.add_done_callback(self._answers.of_publish(_published, entry, done))
         return None
 
     def subscribe(
@@ -269,7 +269,11 @@ def _packet_of(entry: Outgoing) -> mqtt5.PublishPacket:
     )
 
 
-def _published(entry: Outgoing, done: PublishDone, future: Any) -> None:
+def _published(reference: weakref.ref[Answers], number: int, future: Any) -> None:
+    answers = reference()
+    if answers is None:
+        return
+    entry, done = answers.publishes.pop(number)
     try:
         puback = future.result().puback  # for QoS 0 awscrt makes one up, with nothing in it
     except Exception as error:  # noqa: BLE001 - whatever awscrt says
