@@ -37,6 +37,7 @@ from .base import (
     publish_failure,
     upgrade_error,
 )
+from .native_thread import keep_thread_state
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
@@ -173,6 +174,7 @@ class Mqtt311Link:
     # -- what awscrt tells (event-loop thread) ------------------------------------------------------------------------
 
     def _on_connect(self, future: Any) -> None:
+        keep_thread_state()
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.end()

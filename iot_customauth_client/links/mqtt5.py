@@ -35,6 +35,7 @@ from .base import (
     upgrade_error,
     weakly,
 )
+from .native_thread import keep_thread_state
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
@@ -174,6 +175,7 @@ class Mqtt5Link:
             self._client.stop()
 
     def _on_success(self, data: Any) -> None:
+        keep_thread_state()
         listener = self._listener()
         if listener is None or self._ending:
             self.end()
