@@ -1,7 +1,7 @@
 """What is in flight over one link: sent, and not acknowledged yet.
 
 A flight lasts from `attach` to `detach`. Its counters decide two things: whether the window has room, and whether the
-native thread may submit (*the gate*, see `outbox.py`). An acknowledgement that comes after the flight is over counts in
+native thread may submit (*the gate*, see `pump.py`). An acknowledgement that comes after the flight is over counts in
 this flight, not in the next one.
 
 With a link whose native object sends again by itself (MQTT 3.1.1 with a kept session), a flight outlasts the lost
