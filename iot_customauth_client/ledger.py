@@ -18,12 +18,12 @@ class Ledger:
     def __init__(self) -> None:
         self._settling = threading.Lock()
         self._settled = threading.Condition(self._settling)
-        self._waiters = 0
-        self._accepted_messages = 0
-        self._accepted_bytes = 0
-        self._settled_messages = 0
-        self._settled_bytes = 0
-        self._stored_messages = 0
+        self._waiters: int = 0
+        self._accepted_messages: int = 0
+        self._accepted_bytes: int = 0
+        self._settled_messages: int = 0
+        self._settled_bytes: int = 0
+        self._stored_messages: int = 0
         self.acknowledged = 0
         """Messages that the service took (QoS 0: that were written)."""
         self.failed = 0

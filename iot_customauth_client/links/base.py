@@ -257,7 +257,7 @@ class Answers:
         self._calls: dict[int, Callable[[Any], None]] = {}
         self.publishes: dict[int, tuple[Outgoing, PublishDone]] = {}
         self._numbers = count()
-        self._me = weakref.ref(self)
+        self._me: weakref.ref[Answers] = weakref.ref(self)
 
     def of_publish(
         self,
