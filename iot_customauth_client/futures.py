@@ -161,8 +161,10 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
                 self._result = result
                 self._state = _FINISHED
         if made is not None:  # last, for whoever waits wants to go on at once
-            with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled or timed out: that end counts
+            try:  # noqa: SIM105 - `suppress` is an object more on the way to who waits
                 self.set_result(result)
+            except concurrent.futures.InvalidStateError:
+                pass  # cancelled or timed out: that end counts
 
     def reject(self, error: CustomAuthError) -> None:
         """It did not, or nobody can tell."""
