@@ -170,21 +170,28 @@ def rates(samples: Mapping[str, list[float]]) -> None:
 
 
 class Raw:
-    """One connected `awscrt.mqtt5.Client`, used by awscrt's public API alone."""
+    """One connected `awscrt.mqtt5.Client`, used by awscrt's public API alone.
+
+    On an event-loop thread of its own, as awscrt's users have it: the one of our connections keeps its Python state
+    (`links/native_thread.py`), and would make bare awscrt faster than it is.
+    """
 
     def __init__(
         self, bench: Bench, on_publish: Callable[[Any], None] | None = None, *, no_delay: bool = False
     ) -> None:
-        from awscrt import mqtt5
+        from awscrt import io, mqtt5
 
         self.mqtt5 = mqtt5
         up, self._down = threading.Event(), threading.Event()
         settings = bench.settings()
-        self.client = ConnectionBuilder(settings, CREDENTIALS).mqtt5(
+        options = ConnectionBuilder(settings, CREDENTIALS).mqtt5_options(
             on_publish_callback_fn=on_publish,
             on_lifecycle_event_connection_success_fn=lambda _: up.set(),
             on_lifecycle_event_stopped_fn=lambda _: self._down.set(),
         )
+        group = io.EventLoopGroup(1)
+        options.bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
+        self.client = mqtt5.Client(options)
         watch = runtime().nodelay.watch(settings.port) if no_delay else None
         self.client.start()
         assert up.wait(WAIT)

@@ -21,7 +21,7 @@ from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
 from .inbox import Registration
 from .messages import CloseReport, Message
 from .opening import check_timeout
-from .publishing import UNSET, Payload, check_qos, make_outgoing
+from .publishing import UNSET, Payload, check_qos, outgoing_of
 from .requests import is_reply
 from .state import State
 from .subscription import check_subscription
@@ -220,9 +220,7 @@ class Connection:
         if timeout is not None:
             check_timeout(timeout)
         future = PublishFuture(core)
-        entry = make_outgoing(
-            topic, payload, promise=future, accepted_at=self._monotonic(), mqtt5=self._mqtt5, **arguments
-        )
+        entry = outgoing_of(topic, payload, arguments, future, self._monotonic(), self._mqtt5)
         future.follow(entry)
         self._session.outbox.accept(entry)
         if timeout is not None:

@@ -24,7 +24,7 @@ from .opening import (
     outbox_of,
     settings_of,
 )
-from .publishing import UNSET, Payload, PublishArguments, check_qos, make_outgoing
+from .publishing import UNSET, Payload, PublishArguments, check_qos, outgoing_of
 from .runtime import runtime
 from .session import Session
 from .settings import ConnectionSettings, SettingsDict
@@ -114,6 +114,11 @@ class Connection:
             runtime=shared,
             observer=self._standing.observe,
         )
+        # What each `publish()` needs, so that it need not ask its way.
+        self._outbox = self._session.outbox
+        self._workers = shared.workers
+        self._monotonic = (clock or shared.clock).monotonic
+        self._mqtt5 = settings.protocol == "mqtt5"
 
     def _open(self, timeout: float | None) -> None:
         """Begin to connect, and wait for it; `connect()` does this."""
@@ -242,20 +247,13 @@ class Connection:
         self._runtime.check()
         if timeout is not None:
             check_timeout(timeout)
-        session = self._session
-        future = PublishFuture(self._runtime.workers)
-        entry = make_outgoing(
-            topic,
-            payload,
-            promise=future,
-            accepted_at=session.monotonic(),
-            mqtt5=session.settings.protocol == "mqtt5",
-            **arguments,
-        )
-        future.follow(session.outbox, entry)
-        session.outbox.accept(entry)
+        outbox = self._outbox
+        future = PublishFuture(self._workers)
+        entry = outgoing_of(topic, payload, arguments, future, self._monotonic(), self._mqtt5)
+        future.follow(outbox, entry)
+        outbox.accept(entry)
         if timeout is not None:
-            future.expire_at(partial(session.call_in, timeout), timeout)
+            future.expire_at(partial(self._session.call_in, timeout), timeout)
         return future
 
     def subscribe(

@@ -1,7 +1,7 @@
 """What is in flight over one link: sent, and not acknowledged yet.
 
 A flight lasts from `attach` to `detach`. Its counters decide two things: whether the window has room, and whether the
-native thread may submit (*the gate*, see `outbox.py`). An acknowledgement that comes after the flight is over counts in
+native thread may submit (*the gate*, see `pump.py`). An acknowledgement that comes after the flight is over counts in
 this flight, not in the next one.
 
 With a link whose native object sends again by itself (MQTT 3.1.1 with a kept session), a flight outlasts the lost
@@ -24,7 +24,19 @@ class Flight:
     `acknowledged` is what the link calls at the end of each publish; the outbox sets it.
     """
 
-    __slots__ = ("acknowledged", "cross_done", "cross_sent", "done", "epoch", "link", "live", "over", "sent", "window")
+    __slots__ = (
+        "acknowledged",
+        "cross_done",
+        "cross_sent",
+        "done",
+        "epoch",
+        "full",
+        "link",
+        "live",
+        "over",
+        "sent",
+        "window",
+    )
 
     acknowledged: PublishDone
 
@@ -34,6 +46,7 @@ class Flight:
         self.live: dict[Outgoing, None] = {}  # in the order of submission
         self.sent = self.done = self.cross_sent = self.cross_done = 0
         self.epoch = 0
+        self.full = False  # the window was full when the pump last ran
         self.over = False  # the link said that the connection is gone: submit nothing until it is attached again
 
     def resume(self, window: int) -> None:

@@ -116,6 +116,8 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
                 if self._state != _PENDING:
                     return super().result(0)
             timeout = None if timeout is None else max(0.0, timeout - _NAPS * _NAP_SECONDS)
+        if self._made is None:
+            self._make_condition()  # the base class would find it by way of an exception
         return super().result(timeout)
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[PublishResult]], object]) -> None:
@@ -147,14 +149,20 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
 
     def resolve(self, result: PublishResult) -> None:
         """It arrived."""
+        if self._timer is None:
+            self._outbox = self._entry = None
+        else:
+            self._release()
         with _making:
-            if self._made is None and self._state == _PENDING:
+            made = self._made
+            if made is None and self._state == _PENDING:
                 self._result = result
                 self._state = _FINISHED
-        if self._made is not None:
-            with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled or timed out: that end counts
+        if made is not None:  # last, for whoever waits wants to go on at once
+            try:  # noqa: SIM105 - `suppress` is an object more on the way to who waits
                 self.set_result(result)
-        self._release()
+            except concurrent.futures.InvalidStateError:
+                pass  # cancelled or timed out: that end counts
 
     def reject(self, error: CustomAuthError) -> None:
         """It did not, or nobody can tell."""

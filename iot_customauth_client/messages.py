@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Owed(Protocol):
@@ -99,8 +99,7 @@ class Message:
         return f"Message(topic={self.topic!r}, payload=<{len(self.payload)} bytes>, qos={self.qos})"
 
 
-@dataclass(frozen=True, slots=True)
-class PublishResult:
+class PublishResult(NamedTuple):
     """What became of one publish.
 
     `reason_code` is that of the PUBACK (0; 16: nobody is subscribed), `None` for QoS 0 and MQTT 3.1.1; `attempts`,

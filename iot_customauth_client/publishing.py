@@ -70,6 +70,13 @@ def make_outgoing(
     Raises `InvalidTopic`, `PayloadTooLarge` (over 128 KiB), `NotSupported` (QoS 2; MQTT 5 arguments with 3.1.1),
     `ConfigurationError` (both payload and json, a payload of another type), and `TypeError` for an unknown argument.
     """
+    return outgoing_of(topic, payload, arguments, promise, accepted_at, mqtt5)
+
+
+def outgoing_of(
+    topic: str, payload: Payload, arguments: PublishArguments, promise: Promise, accepted_at: float, mqtt5: bool
+) -> Outgoing:
+    """Do what `make_outgoing` does, for faces that have the arguments in a dict: to unpack it again would cost more."""
     if topic.__class__ is not str or topic not in _good_topics:
         check_topic_name(topic)
         if len(_good_topics) >= _MOST_GOOD_TOPICS:
@@ -80,7 +87,7 @@ def make_outgoing(
     data = payload if type(payload) is bytes else _payload(payload, UNSET)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(topic, data)
-    return Outgoing(topic, data, promise=promise, accepted_at=accepted_at)
+    return Outgoing(topic, data, promise, accepted_at)
 
 
 def _with_arguments(

@@ -191,6 +191,23 @@ def test_order_is_kept_while_others_withdraw() -> None:
 # -- the window -------------------------------------------------------------------------------------------------------
 
 
+def test_once_the_window_was_full_publishers_wait_until_half_of_it_is_free() -> None:
+    outbox, link = make_outbox(), FakeLink()
+    outbox.attach(link, 8)
+    for number in range(8):
+        outbox.accept(entry_of(str(number)))
+    assert len(link.sent) == 8  # up to here each goes at once
+    link.answer(2)
+    outbox.accept(entry_of("8"))
+    assert len(link.sent) == 8
+    link.answer(2)
+    outbox.accept(entry_of("9"))
+    assert link.topics == [str(number) for number in range(10)]
+    link.answer(2)
+    outbox.accept(entry_of("10"))
+    assert len(link.sent) == 11  # it was not full again
+
+
 def test_no_more_than_a_window_is_in_flight_and_refills_come_in_bursts() -> None:
     outbox, link = make_outbox(), FakeLink()
     outbox.attach(link, 10)

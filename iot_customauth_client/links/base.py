@@ -251,17 +251,34 @@ class Answers:
     else has let go of.
     """
 
-    __slots__ = ("__weakref__", "_calls", "_numbers")
+    __slots__ = ("__weakref__", "_calls", "_me", "_numbers", "publishes")
 
     def __init__(self) -> None:
         self._calls: dict[int, Callable[[Any], None]] = {}
+        self.publishes: dict[int, tuple[Outgoing, PublishDone]] = {}
         self._numbers = count()
+        self._me: weakref.ref[Answers] = weakref.ref(self)
+
+    def of_publish(
+        self,
+        call: Callable[[weakref.ref[Answers], int, Any], None],
+        entry: Outgoing,
+        done: PublishDone,
+    ) -> Callable[[Any], None]:
+        """Return a callback for the future of a publish: `call(reference to this, number, future)`.
+
+        `call` takes what is given here out of `publishes`, if this object lives. That is one object and one call less
+        for each message than `to` would need.
+        """
+        number = next(self._numbers)
+        self.publishes[number] = entry, done
+        return partial(call, self._me, number)
 
     def to(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
         """Return a callback for one future of awscrt, which leads to `call` while this object lives."""
         number = next(self._numbers)
         self._calls[number] = call
-        return partial(_answer, weakref.ref(self), number)
+        return partial(_answer, self._me, number)
 
 
 def _answer(reference: weakref.ref[Answers], number: int, future: Any) -> None:

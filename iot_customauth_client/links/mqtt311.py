@@ -37,6 +37,7 @@ from .base import (
     publish_failure,
     upgrade_error,
 )
+from .native_thread import keep_thread_state
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
@@ -52,6 +53,7 @@ _KEPT_SESSION = Capabilities(
     keeps_in_flight=True,
 )
 _CLEAN_SESSION = replace(_KEPT_SESSION, keeps_in_flight=False)
+_TAKEN = PublishOutcome()
 _REFUSED = 0x80
 _QOS = (mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE)
 
@@ -145,7 +147,7 @@ class Mqtt311Link:
             future, _ = self._connection.publish(entry.topic, entry.payload, _QOS[entry.qos], entry.retain)
         except Exception as error:  # noqa: BLE001 - must not reach the pump: that would lose an acknowledgement
             return publish_failure(error)
-        future.add_done_callback(self._answers.to(partial(_published, entry, done)))
+        future.add_done_callback(self._answers.of_publish(_published, entry, done))
         return None
 
     def subscribe(
@@ -172,6 +174,7 @@ class Mqtt311Link:
     # -- what awscrt tells (event-loop thread) ------------------------------------------------------------------------
 
     def _on_connect(self, future: Any) -> None:
+        keep_thread_state()
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.end()
@@ -223,9 +226,12 @@ def _end_of(error: BaseException | None, *, was_connected: bool, by_us: bool) ->
     return LinkEnd(was_connected=was_connected, by_us=by_us, error=error, error_name=native_name(error))
 
 
-def _published(entry: Outgoing, done: PublishDone, future: Any) -> None:
-    error = future.exception()
-    done(entry, PublishOutcome() if error is None else publish_failure(error))
+def _published(reference: weakref.ref[Answers], number: int, future: Any) -> None:
+    answers = reference()
+    if answers is not None:
+        entry, done = answers.publishes.pop(number)
+        error = future.exception()
+        done(entry, _TAKEN if error is None else publish_failure(error))
 
 
 def _subscribed(done: Callable[[Sequence[int] | None, BaseException | None], None], future: Any) -> None:

@@ -35,6 +35,7 @@ from .base import (
     upgrade_error,
     weakly,
 )
+from .native_thread import keep_thread_state
 
 if TYPE_CHECKING:
     from ..builder import ConnectionBuilder
@@ -139,7 +140,7 @@ class Mqtt5Link:
             future = self._client.publish(packet)
         except Exception as error:  # noqa: BLE001 - must not reach the pump: that would lose an acknowledgement
             return publish_failure(error)
-        future.add_done_callback(self._answers.to(partial(_published, entry, done)))
+        future.add_done_callback(self._answers.of_publish(_published, entry, done))
         return None
 
     def subscribe(
@@ -174,6 +175,7 @@ class Mqtt5Link:
             self._client.stop()
 
     def _on_success(self, data: Any) -> None:
+        keep_thread_state()
         listener = self._listener()
         if listener is None or self._ending:
             self.end()
@@ -269,7 +271,11 @@ def _packet_of(entry: Outgoing) -> mqtt5.PublishPacket:
     )
 
 
-def _published(entry: Outgoing, done: PublishDone, future: Any) -> None:
+def _published(reference: weakref.ref[Answers], number: int, future: Any) -> None:
+    answers = reference()
+    if answers is None:
+        return
+    entry, done = answers.publishes.pop(number)
     try:
         puback = future.result().puback  # for QoS 0 awscrt makes one up, with nothing in it
     except Exception as error:  # noqa: BLE001 - whatever awscrt says
