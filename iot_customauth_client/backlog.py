@@ -26,7 +26,7 @@ class Backlog:
     def __init__(self) -> None:
         self.intake = Intake()
         self.pending: deque[Outgoing] = deque()
-        self.returned: deque[Outgoing] = deque()
+        self.returned: list[Outgoing] = []
 
     def __iter__(self) -> Iterator[Outgoing]:
         return chain(self.pending, self.intake.waiting)
@@ -34,13 +34,13 @@ class Backlog:
     def clear(self) -> None:
         """Forget everything."""
         self.pending.clear()
-        self.intake.waiting.clear()
+        self.intake.waiting = ()
 
     def put_back(self) -> None:
         """Merge what came back into pending, at its place in the order of acceptance. The pump is locked."""
         returned: list[Outgoing] = []
         while self.returned:
-            returned.append(self.returned.popleft())
+            returned.append(self.returned.pop())
         if not returned:
             return
         returned.sort(key=_BY_NUMBER)
@@ -54,8 +54,9 @@ class Backlog:
         try:
             self.pending.remove(entry)  # the first ones are found at once
         except ValueError:
-            if entry in self.intake.waiting:
-                self.intake.waiting.remove(entry)
+            waiting = self.intake.waiting
+            if isinstance(waiting, deque) and entry in waiting:
+                waiting.remove(entry)
                 self.pending.extend(self.intake.ready())
 
     def take_out(self, unwanted: Callable[[Outgoing], bool]) -> list[Outgoing]:
@@ -81,8 +82,10 @@ class Backlog:
         return None if messages > 0 or size > 0 else found
 
 
-def _take_out(place: deque[Outgoing], unwanted: Callable[[Outgoing], bool]) -> list[Outgoing]:
+def _take_out(place: deque[Outgoing] | tuple[()], unwanted: Callable[[Outgoing], bool]) -> list[Outgoing]:
     """Take some messages, and those that have ended, out of a queue."""
+    if not isinstance(place, deque):
+        return []
     found = [entry for entry in place if unwanted(entry)]
     if found:
         kept = [entry for entry in place if not entry.settled and not unwanted(entry)]

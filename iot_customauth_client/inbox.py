@@ -132,11 +132,11 @@ class Inbox:
         self._client_id = client_id
         self._lock = threading.Lock()
         self._interests: dict[str, Interest] = {}
-        self._leaving: set[str] = set()
+        self._leaving: dict[str, None] = {}
         self._routes: dict[str, tuple[Registration, ...]] = {}
         self._ledger = Ledger(real, client_id=client_id)
         self._resumed = ResumedSession()
-        self._warned: set[str] = set()
+        self._warned: dict[str, None] = {}
         self.counts = Counts()
 
     # -- counts -------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Inbox:
         with self._lock:
             interest = self._interests.setdefault(registration.topic_filter, Interest(registration.topic_filter))
             interest.registrations.append(registration)
-            self._leaving.discard(registration.topic_filter)
+            self._leaving.pop(registration.topic_filter, None)
             self._routes.clear()
             for message, receipt in self._resumed.take(partial(matches, registration.topic_filter)):
                 if receipt is not None:
@@ -189,13 +189,13 @@ class Inbox:
             if interest.registrations:
                 return False
             del self._interests[registration.topic_filter]
-            self._leaving.add(registration.topic_filter)
+            self._leaving[registration.topic_filter] = None
             return True
 
     def left(self, topic_filter: str) -> None:
         """The service sends nothing more for a filter that was given up."""
         with self._lock:
-            self._leaving.discard(topic_filter)
+            self._leaving.pop(topic_filter, None)
 
     def drop(self, topic_filter: str) -> list[Registration]:
         """Take a filter away with all its subscribers, and return them."""
@@ -256,7 +256,7 @@ class Inbox:
                 return None
             warn = not given_up and topic not in self._warned and len(self._warned) < _MAX_WARNED_TOPICS
             if warn:
-                self._warned.add(topic)
+                self._warned[topic] = None
         if acknowledge is not None:
             acknowledge()
         if not given_up:

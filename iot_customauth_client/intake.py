@@ -18,7 +18,7 @@ class Intake:
     """What was accepted and may not be sent yet. Has no lock of its own."""
 
     def __init__(self) -> None:
-        self.waiting: deque[Outgoing] = deque()
+        self.waiting: deque[Outgoing] | tuple[()] = ()  # a deque with the first: an empty one takes 760 bytes
         self.opened = False
         self.journal: Journal | None = None
 
@@ -29,6 +29,8 @@ class Intake:
 
     def add(self, entry: Outgoing) -> None:
         """Take a message that was accepted after all that wait here."""
+        if not isinstance(self.waiting, deque):
+            self.waiting = deque()
         self.waiting.append(entry)
         self._store(entry)
 
@@ -43,7 +45,7 @@ class Intake:
         """Take out what may be sent, in order."""
         found: list[Outgoing] = []
         waiting = self.waiting
-        while waiting and (self.direct or self._passes(waiting[0])):
+        while isinstance(waiting, deque) and waiting and (self.direct or self._passes(waiting[0])):
             entry = waiting.popleft()
             if not entry.settled:
                 found.append(entry)

@@ -10,15 +10,30 @@ import threading
 from collections.abc import Callable
 
 from .outgoing import SETTLED, Outgoing
+from .waiting import Waiting
 
 
 class Ledger:
     """The counts of one outbox. Acceptance is counted under the lock of the outbox for that, ends under `_settling`."""
 
+    __slots__ = (
+        "_accepted_bytes",
+        "_accepted_messages",
+        "_settled_bytes",
+        "_settled_messages",
+        "_settling",
+        "_stored_messages",
+        "_waiting",
+        "acknowledged",
+        "dropped",
+        "failed",
+        "lost",
+        "throttled",
+    )
+
     def __init__(self) -> None:
         self._settling = threading.Lock()
-        self._settled = threading.Condition(self._settling)
-        self._waiters: int = 0
+        self._waiting = Waiting(self._settling)
         self._accepted_messages: int = 0
         self._accepted_bytes: int = 0
         self._settled_messages: int = 0
@@ -50,12 +65,7 @@ class Ledger:
         return self._wait_for(lambda: self.unacknowledged == 0, timeout)
 
     def _wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
-        with self._settled:
-            self._waiters += 1
-            try:
-                return self._settled.wait_for(condition, timeout)
-            finally:
-                self._waiters -= 1
+        return self._waiting.wait_for(condition, timeout)
 
     def _mark_settled(self, entry: Outgoing) -> bool:
         if entry.settled:
@@ -66,6 +76,6 @@ class Ledger:
         self._settled_messages += 1
         self._settled_bytes += len(entry.payload)
         self._stored_messages -= entry.stored
-        if self._waiters:
-            self._settled.notify_all()
+        if self._waiting.condition is not None:
+            self._waiting.tell()
         return True

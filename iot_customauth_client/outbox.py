@@ -33,6 +33,8 @@ class Outbox(Pump):
     since there was too much. Calls that timers lead to run on `workers`, or without them on the clock's thread.
     """
 
+    __slots__ = ()
+
     # -- publishers ----------------------------------------------------------------------------------------------------
 
     def withdraw(self, entry: Outgoing) -> bool:
@@ -91,8 +93,8 @@ class Outbox(Pump):
                 journal.start(self._stored, self._not_stored)
             self._pending.extend(loaded)
             unwanted = self._admit(self._intake.open(journal))
-            with self._settled:
-                self._settled.notify_all()  # who waits for storage now learns whether there is any
+            with self._settling:
+                self._waiting.tell()  # who waits for storage now learns whether there is any
         self._reject(unwanted, outbox_errors.not_connected)
         self._pump(cross=True)
 
@@ -245,13 +247,12 @@ class Outbox(Pump):
 
     def _stored(self, entries: Sequence[Outgoing]) -> None:
         with self._accepting:
-            with self._settled:
+            with self._settling:
                 for entry in entries:
                     if not entry.settled:
                         entry.stored = True
                         self._stored_messages += 1
-                if self._waiters:
-                    self._settled.notify_all()
+                self._waiting.tell()
             unwanted = self._admit(self._intake.ready())
         self._reject(unwanted, outbox_errors.not_connected)
         self._pump(cross=True)

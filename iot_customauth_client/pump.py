@@ -62,6 +62,34 @@ _MOST_QOS0_TOPICS: Final = 256
 class Pump(Ledger):
     """The part of an outbox through which every message goes; see `Outbox` for its arguments."""
 
+    __slots__ = (
+        "__weakref__",
+        "_accepting",
+        "_backlog",
+        "_barred",
+        "_call_at",
+        "_drained",
+        "_ended",
+        "_failure_of",
+        "_first_qos0",
+        "_flight",
+        "_held",
+        "_holds",
+        "_intake",
+        "_kept",
+        "_limits",
+        "_max_bytes",
+        "_max_messages",
+        "_monotonic",
+        "_paused",
+        "_pending",
+        "_pumping",
+        "_rate",
+        "_returned",
+        "_sweep_at",
+        "_workers",
+    )
+
     def __init__(
         self,
         *,
@@ -237,8 +265,8 @@ class Pump(Ledger):
                 self._settled_messages += 1
                 self._settled_bytes += len(entry.payload)
                 self._stored_messages -= entry.stored
-                if self._waiters:
-                    self._settled.notify_all()
+                if self._waiting.condition is not None:
+                    self._waiting.tell()
         if flight.sent - flight.done <= flight.window >> 1 and (self._pending or self._returned):
             self._pump(cross=False)
         if mine:

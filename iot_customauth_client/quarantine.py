@@ -80,6 +80,9 @@ class Suspect:
     qos: int = 1
 
 
+_NOBODY: Final[frozenset[Hashable]] = frozenset()
+
+
 class Quarantine:
     """Compares the ends of one session's connections. Not thread-safe: for one owner."""
 
@@ -88,7 +91,7 @@ class Quarantine:
         self._by_service: dict[Hashable, int] = {}
         self._alone: dict[Hashable, int] = {}
         self._guilty: dict[tuple[Action, str], float] = {}
-        self._qos0: frozenset[Hashable] = frozenset()
+        self._qos0 = _NOBODY
         self._narrow = False
 
     @property

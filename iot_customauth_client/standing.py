@@ -22,6 +22,7 @@ from .messages import CloseReport
 from .runtime import Runtime
 from .session import Session
 from .state import State, StateChange
+from .waiting import Waiting
 from .workers import Serial, Workers
 
 Listener = Callable[[StateChange], object]
@@ -40,7 +41,8 @@ class Standing:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = Waiting(self._lock)
         self._listeners: tuple[Listener, ...] = ()
         self._telling = Serial(runtime.workers)
         self._state = State.CONNECTING
@@ -64,20 +66,20 @@ class Standing:
 
     def observe(self, change: StateChange) -> None:
         """Take a change of the session over (worker thread, in order)."""
-        with self._changed:
+        with self._lock:
             self._state = change.state
-            self._changed.notify_all()
+            self._changed.tell()
         for listener in self._listeners:
             self._telling.post(partial(_tell, listener, change))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Have a listener told of every change from now on; returns what removes it."""
         entry: Listener = partial(listener)  # its own identity: one function may listen twice
-        with self._changed:
+        with self._lock:
             self._listeners = (*self._listeners, entry)
 
         def remove() -> None:
-            with self._changed:
+            with self._lock:
                 self._listeners = tuple(each for each in self._listeners if each is not entry)
 
         return remove
@@ -126,8 +128,7 @@ class Standing:
 
     def wait_for(self, states: frozenset[State], timeout: float | None) -> bool:
         """Wait until it is in one of these states; returns whether it is, after `timeout` seconds at most."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._state in states, timeout)
+        return self._changed.wait_for(lambda: self._state in states, timeout)
 
     def flush(self, timeout: float | None) -> None:
         """Wait until nothing that was accepted is unacknowledged, or raise."""

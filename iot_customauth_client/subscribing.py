@@ -45,12 +45,12 @@ class Subscribing:
         self._clock = clock or runtime().clock
         self._link: Link | None = None
         self._connection = 0
-        self._at_service: set[str] = set()
-        self._timers: set[Timer] = set()
+        self._at_service: dict[str, None] = {}
+        self._timers: dict[Timer, None] = {}
         self._unsubscribing = 0
         self._on_quiet: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self._unwanted: set[str] = set()
+        self._unwanted: dict[str, None] = {}
         self._aligning = False
         self._over = False
         self._error: CustomAuthError | None = None
@@ -128,7 +128,7 @@ class Subscribing:
 
     def refuse(self, topic_filter: str, error: CustomAuthError) -> None:
         """End all subscriptions to one filter with an error; the others stay."""
-        self._at_service.discard(topic_filter)
+        self._at_service.pop(topic_filter, None)
         for registration in self._inbox.drop(topic_filter):
             registration.sink.refused(error.copy())
 
@@ -139,7 +139,7 @@ class Subscribing:
         """
         with self._lock:
             if unwanted is not None:
-                self._unwanted.add(unwanted)
+                self._unwanted[unwanted] = None
             if self._aligning:
                 return
             self._aligning = True
@@ -152,7 +152,7 @@ class Subscribing:
 
     def _align(self) -> None:
         with self._lock:
-            unwanted, self._unwanted = self._unwanted, set()
+            unwanted, self._unwanted = self._unwanted, {}
             self._aligning = False
         for topic_filter in unwanted:
             self._unsubscribe(topic_filter)
@@ -168,9 +168,9 @@ class Subscribing:
         def time_out() -> None:
             self._post(partial(self._time_out, connection, requests))
 
-        self._at_service.update(each.topic_filter for each in requests)
+        self._at_service.update((each.topic_filter, None) for each in requests)
         timer = self._clock.call_at(self._clock.monotonic() + SUBACK_TIMEOUT_SECONDS, time_out)
-        self._timers.add(timer)
+        self._timers[timer] = None
         link.subscribe(requests, answer)
 
     def _answered(
@@ -185,7 +185,7 @@ class Subscribing:
             return
         if timer is not None:
             timer.cancel()
-            self._timers.discard(timer)
+            self._timers.pop(timer, None)
         if codes is None:
             if not is_gone(error):  # else the end of the connection follows, and says why
                 for request in requests:
@@ -240,7 +240,7 @@ class Subscribing:
         self._unsubscribing -= 1
         interest = self._inbox.interest(topic_filter)
         if interest is None:
-            self._at_service.discard(topic_filter)
+            self._at_service.pop(topic_filter, None)
             self._inbox.left(topic_filter)
         self._call_quiet()
 

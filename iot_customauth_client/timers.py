@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from .clock import Clock, Timer
@@ -18,6 +19,8 @@ OwnerT = TypeVar("OwnerT")
 
 class Timers(Generic[OwnerT]):
     """Timers whose calls get their owner, if it still lives. All but `posting`'s result is for the owner's `Serial`."""
+
+    __slots__ = ("_owner", "_serial", "_timers")
 
     def __init__(self, owner: OwnerT, serial: Serial) -> None:
         self._owner = weakref.ref(owner)
@@ -37,11 +40,10 @@ class Timers(Generic[OwnerT]):
 
     def posting(self, call: Callable[[OwnerT], Any]) -> Callable[[], None]:
         """Return a callback for any thread that posts a call to the `Serial`, and does not keep the owner alive."""
-        reference, serial = self._owner, self._serial
+        return partial(self._serial.post, partial(_call_alive, self._owner, call))
 
-        def run() -> None:
-            owner = reference()
-            if owner is not None:
-                call(owner)
 
-        return lambda: serial.post(run)
+def _call_alive(reference: weakref.ref[OwnerT], call: Callable[[OwnerT], Any]) -> None:
+    owner = reference()
+    if owner is not None:
+        call(owner)

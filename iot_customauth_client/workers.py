@@ -75,12 +75,14 @@ class Serial:
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._lock = threading.Lock()
-        self._calls: deque[Call] = deque()
+        self._calls: deque[Call] | None = None  # only while there are calls: an empty one takes 760 bytes
         self._running = False
 
     def post(self, call: Call) -> None:
         """Run `call` after all that was posted before it. Never blocks."""
         with self._lock:
+            if self._calls is None:
+                self._calls = deque()
             self._calls.append(call)
             if self._running:
                 return
@@ -96,7 +98,7 @@ class Serial:
         while True:
             with self._lock:
                 if not self._calls:
-                    self._running = False
+                    self._calls, self._running = None, False
                     return
                 call = self._calls.popleft()
             run(call)

@@ -553,7 +553,7 @@ def test_waiting_for_empty_ends_with_the_last_acknowledgement() -> None:
     waiter = threading.Thread(target=lambda: answers.append(outbox.wait_empty(50)), daemon=True)
     waiter.start()
     pause = threading.Event()
-    while not outbox._settled._waiters:  # type: ignore[attr-defined]
+    while outbox._waiting.condition is None:
         pause.wait(0.001)
     link.answer_all()
     waiter.join(10)
