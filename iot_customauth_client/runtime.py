@@ -26,6 +26,7 @@ from .errors import ConfigurationError
 from .handler_watch import HandlerWatch
 from .limits import CONNECTS_PER_SECOND_PER_CLIENT_ID
 from .links.nodelay import NoDelay
+from .suspension import SleepWatch
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Runtime:
         self.clock = SystemClock()
         self.workers = Workers()
         self.handlers = HandlerWatch(self.clock)
+        self.sleep = SleepWatch(self.clock, self.workers)
         self.nodelay = NoDelay(self.workers)
         self.probes = threading.BoundedSemaphore(_MAX_PROBES)
         """One permit for each plain TLS handshake that is under way to explain why an attempt takes long."""

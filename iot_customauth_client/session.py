@@ -76,7 +76,6 @@ from .shared_credentials import Source
 from .state import FOLLOWS, State, StateChange
 from .stats import Counts, Stats
 from .subscribing import Subscribing
-from .suspension import SleepWatch
 from .timers import Timers
 from .workers import Serial
 
@@ -161,7 +160,6 @@ class Session:
         self._timers: Timers[Session] = Timers(self, serial)
         self._pauses = Pauses(clock, settings.client_id)
         self._recovery = Recovery(settings, source, self._pauses)
-        self._watch = SleepWatch(runtime.clock, serial, settings.client_id, woke_up=self.woke_up)
         self._state = State.CONNECTING
         self._error: CustomAuthError | None = None
         self._succeeded = False
@@ -284,7 +282,7 @@ class Session:
             self._finish(unusable)
             return
         self._source.on_renew(self._credentials_changed)
-        self._watch.start()
+        self._runtime.sleep.add(self)
         left = self._pauses.open(self._journal)
         if left is None:
             self._begin()
@@ -397,6 +395,10 @@ class Session:
 
     # -- sleep (on _serial) -------------------------------------------------------------------------------------------
 
+    def time_jumped(self, slept: float, late: float) -> None:
+        """See `suspension.Sleeper`."""
+        self._serial.post(partial(self.woke_up, slept, late))
+
     def woke_up(self, slept: float, late: float = 0.0) -> None:
         """Catch up with time that no timer has seen: `slept` seconds stood still, `late` seconds were only missed."""
         if self._state in (State.WAITING, State.REFUSED) and self._retry_at is not None:
@@ -428,7 +430,7 @@ class Session:
         if self._state is State.CLOSED:
             return
         self._timers.cancel()
-        self._watch.stop()
+        self._runtime.sleep.remove(self)
         self._renewal.off()
         self._attempting.stop()
         previous, self._state = self._state, State.CLOSED

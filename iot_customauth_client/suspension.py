@@ -9,16 +9,16 @@ timers late instead; that counts too.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
-
-from .timers import Timers
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from .clock import Clock
-    from .workers import Serial
+    from .clock import Clock, Timer
+    from .workers import Workers
 
 CHECK_SECONDS: Final = 30.0
 _JUMP_SECONDS: Final = 10.0
@@ -52,33 +52,57 @@ class SuspensionWatch:
         return (slept if slept > _JUMP_SECONDS else 0.0, late if late > _JUMP_SECONDS else 0.0)
 
 
-class SleepWatch:
-    """Looks every 30 s of the real clock whether time jumped, and tells `woke_up(slept, late)` on the `Serial`.
+class Sleeper(Protocol):
+    """Who wants to know that time jumped."""
 
-    `woke_up` is a bound method, and held weakly: a watch keeps nobody alive. Its timer ends with it.
+    def time_jumped(self, slept: float, late: float) -> None:
+        """Timers stood still for `slept` seconds, or were `late`. Called on a worker thread; must return at once."""
+        ...
+
+
+class SleepWatch:
+    """Looks every 30 s of the real clock whether time jumped, for all connections of a process.
+
+    Sleepers are held weakly. There is a timer only while there are any.
     """
 
-    def __init__(
-        self, clock: Clock, serial: Serial, client_id: str | None, *, woke_up: Callable[[float, float], None]
-    ) -> None:
+    def __init__(self, clock: Clock, workers: Workers) -> None:
         self._clock = clock
-        self._client_id = client_id
-        self._woke_up = weakref.WeakMethod(woke_up)
-        self._watch = SuspensionWatch()
-        self._timers: Timers[SleepWatch] = Timers(self, serial)
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._sleepers: weakref.WeakSet[Sleeper] = weakref.WeakSet()
+        self._watch: SuspensionWatch | None = None
+        self._timer: Timer | None = None
 
-    def start(self) -> None:
-        """Look from now on."""
-        self._timers.at(self._clock, self._clock.monotonic() + CHECK_SECONDS, SleepWatch._check, "watch")
+    def add(self, sleeper: Sleeper) -> None:
+        """Tell this one from now on."""
+        with self._lock:
+            self._sleepers.add(sleeper)
+            if self._timer is None:
+                self._watch = SuspensionWatch()
+                self._set_timer()
 
-    def stop(self) -> None:
-        """Look no more."""
-        self._timers.cancel()
+    def remove(self, sleeper: Sleeper) -> None:
+        """Tell this one no more."""
+        with self._lock:
+            self._sleepers.discard(sleeper)
+            if not self._sleepers and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
-    def _check(self) -> None:
-        slept, late = self._watch.check()
-        self.start()
-        woke_up = self._woke_up()
-        if woke_up is not None and (slept or late):
-            _log.warning("time jumped: client_id=%s suspended_s=%.0f late_s=%.0f", self._client_id, slept, late)
-            woke_up(slept, late)
+    def _set_timer(self) -> None:
+        look = partial(self._workers.submit, self._look)
+        self._timer = self._clock.call_at(self._clock.monotonic() + CHECK_SECONDS, look)
+
+    def _look(self) -> None:
+        with self._lock:
+            sleepers = list(self._sleepers)
+            if not sleepers or self._watch is None:
+                self._timer = None
+                return
+            slept, late = self._watch.check()
+            self._set_timer()
+        if slept or late:
+            _log.warning("time jumped: suspended_s=%.0f late_s=%.0f connections=%d", slept, late, len(sleepers))
+            for sleeper in sleepers:
+                sleeper.time_jumped(slept, late)
