@@ -194,7 +194,6 @@ class SharedCredentials:
         self._lease: Lease | None = None
         self._failure: Failure | None = None
         self._failures = 0
-        self._fetched_at: float | None = None
         self._fetch_again_at = 0.0
         self._refusal_at: float | None = None
         self._flight: FetchCall | None = None
