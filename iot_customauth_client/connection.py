@@ -116,7 +116,6 @@ class Connection:
         )
         # What each `publish()` needs, so that it need not ask its way.
         self._outbox = self._session.outbox
-        self._workers = shared.workers
         self._monotonic = (clock or shared.clock).monotonic
         self._mqtt5 = settings.protocol == "mqtt5"
 
@@ -248,7 +247,7 @@ class Connection:
         if timeout is not None:
             check_timeout(timeout)
         outbox = self._outbox
-        future = PublishFuture(self._workers)
+        future = PublishFuture(self._runtime)
         entry = outgoing_of(topic, payload, arguments, future, self._monotonic(), self._mqtt5)
         future.follow(outbox, entry)
         outbox.accept(entry)
