@@ -17,9 +17,12 @@ from .futures import PublishFuture, ReplyFuture
 from .inbox import Registration
 from .messages import CloseReport, Message
 from .opening import (
+    Ack,
     GivenCredentials,
     GivenOutbox,
+    OnHandlerError,
     check_handler,
+    check_subscription,
     check_timeout,
     outbox_of,
     settings_of,
@@ -31,7 +34,7 @@ from .settings import ConnectionSettings, SettingsDict
 from .shared_credentials import source_of
 from .standing import Standing
 from .state import State, StateChange
-from .subscription import Ack, Handler, OnHandlerError, Subscription, check_subscription
+from .subscription import Handler, Subscription
 from .topics import check_topic_filter
 
 if TYPE_CHECKING:
