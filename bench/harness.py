@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -169,17 +170,25 @@ def rates(samples: Mapping[str, list[float]]) -> None:
 # -- raw awscrt -------------------------------------------------------------------------------------------------------
 
 
+@cache
+def _raw_bootstrap() -> Any:
+    from awscrt import io
+
+    group = io.EventLoopGroup(1)
+    return io.ClientBootstrap(group, io.DefaultHostResolver(group))
+
+
 class Raw:
     """One connected `awscrt.mqtt5.Client`, used by awscrt's public API alone.
 
-    On an event-loop thread of its own, as awscrt's users have it: the one of our connections keeps its Python state
-    (`links/native_thread.py`), and would make bare awscrt faster than it is.
+    All of them on one event-loop thread, as awscrt's users have it, but not on that of our connections: it keeps its
+    Python state (`links/native_thread.py`), and would make bare awscrt faster than it is.
     """
 
     def __init__(
         self, bench: Bench, on_publish: Callable[[Any], None] | None = None, *, no_delay: bool = False
     ) -> None:
-        from awscrt import io, mqtt5
+        from awscrt import mqtt5
 
         self.mqtt5 = mqtt5
         up, self._down = threading.Event(), threading.Event()
@@ -189,8 +198,7 @@ class Raw:
             on_lifecycle_event_connection_success_fn=lambda _: up.set(),
             on_lifecycle_event_stopped_fn=lambda _: self._down.set(),
         )
-        group = io.EventLoopGroup(1)
-        options.bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
+        options.bootstrap = _raw_bootstrap()
         self.client = mqtt5.Client(options)
         watch = runtime().nodelay.watch(settings.port) if no_delay else None
         self.client.start()

@@ -28,6 +28,7 @@ from harness import (
 from iot_customauth_client import Connection, MemoryOutbox, connect
 
 ROW = "sync publish QoS 1"
+ORDERED = 7_000  # messages whose order is looked at
 
 
 def publish_all(connection: Connection, topic: str, messages: list[bytes]) -> None:
@@ -39,7 +40,7 @@ def publish_all(connection: Connection, topic: str, messages: list[bytes]) -> No
 def rows(bench: Bench) -> list[Figure]:
     messages = payloads(bench.messages(15_000))
     topic, count = unique("bench/publish"), len(messages)
-    outbox = MemoryOutbox(max_messages=len(messages) + 1)
+    outbox = MemoryOutbox(max_messages=max(len(messages), ORDERED) + 1)
     raw, paho, loop = Raw(bench), paho_client(bench), Loop()
     ours = connect(bench.settings(), credentials=CREDENTIALS, outbox=outbox)
     older = connect(bench.settings(protocol="mqtt311"), credentials=CREDENTIALS, outbox=outbox)
@@ -97,7 +98,7 @@ async def aiomqtt_publish(client: object, topic: str, messages: list[bytes]) -> 
 
 def inversions(bench: Bench, connection: Connection) -> int:
     """How many messages arrive after one that was published later."""
-    messages = payloads(7_000)
+    messages = payloads(ORDERED)
     topic = unique("bench/order")
     arrived: list[int] = []
     complete = threading.Event()
