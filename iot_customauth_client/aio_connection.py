@@ -20,11 +20,10 @@ from .aio_subscription import Handler, Subscription
 from .errors import ConnectionClosed, CustomAuthError, OperationTimeout
 from .inbox import Registration
 from .messages import CloseReport, Message
-from .opening import check_timeout
+from .opening import check_subscription, check_timeout
 from .publishing import UNSET, Payload, check_qos, outgoing_of
 from .requests import is_reply
 from .state import State
-from .subscription import check_subscription
 from .topics import check_topic_filter
 
 if TYPE_CHECKING:

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from .aio_waker import settle
 from .errors import CustomAuthError, NotConnected, OperationTimeout
-from .handler_watch import Run
+from .handler_watch import Run, handler_name
 from .messages import Message
 from .state import State
-from .subscription import GRANT_TIMEOUT_SECONDS, Ack, OnHandlerError
-from .timeouts import check_timeout
+from .timeouts import GRANT_TIMEOUT_SECONDS, check_timeout
 
 if TYPE_CHECKING:
     from .aio_core import Core
     from .inbox import Registration
+    from .opening import Ack, OnHandlerError
 
 Handler: TypeAlias = Callable[[Message], Awaitable[object] | object]
 
@@ -335,7 +335,8 @@ class Subscription:
             return True
         except Exception:  # noqa: BLE001 - the user's code; logged in full
             self._count_failure()
-            _log.exception("the handler of %r failed for a message on %r", self.topic_filter, message.topic)
+            name = handler_name(handler)
+            _log.exception("the handler %s of %r failed for a message on %r", name, self.topic_filter, message.topic)
             return True
         return False
 

@@ -16,9 +16,10 @@ again only after a connection has *lasted*: 30 s, or longer than the longest pau
 Nothing here waits, and no clock is read: times come in. `BackOff.remembered` and `BackOff.recalled` carry the count
 beyond a process, for scripts that crash and are started again. They use the wall clock, since nothing else goes on
 between two processes; a clock that was set in the meantime can make the pause shorter, and never longer than it was.
-A new process never waits for more than 60 s before its first attempt, whatever pause was remembered, that of a refusal
-included: this is to slow a crash loop down, and who starts a device anew has often mended something. The counts stay,
-so the pauses after that attempt are as long as they would have been.
+A new process never waits for more than 30 s before its first attempt, whatever pause was remembered, that of a refusal
+included: this is to slow a crash loop down, and who starts a device anew has often mended something. It is half of the
+time that `connect()` has by default: with all of it, a script that starts again whenever `connect()` raises would never
+make an attempt. The counts stay, so the pauses after that attempt are as long as they would have been.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _LONGEST_SECONDS: Final = 60.0
 _SHORTEST_REFUSAL_SECONDS: Final = 60.0
 _LONGEST_REFUSAL_SECONDS: Final = 3_600.0
 _LASTED_SECONDS: Final = 30.0
-_LONGEST_RECALLED_SECONDS: Final = 60.0
+_LONGEST_RECALLED_SECONDS: Final = 30.0
 _MOST_COUNTED: Final = 64
 
 
@@ -98,7 +99,7 @@ class BackOff:
     def recalled(self, text: str | None, wall: float) -> Recalled | None:
         """Take over the counts of an earlier process; return what is left of its pause, or `None` for nothing.
 
-        That is 60 s at most. A text that is not one of ours counts as none.
+        That is 30 s at most. A text that is not one of ours counts as none.
         """
         try:
             kept = json.loads(text or "")

@@ -17,9 +17,12 @@ from .futures import PublishFuture, ReplyFuture
 from .inbox import Registration
 from .messages import CloseReport, Message
 from .opening import (
+    Ack,
     GivenCredentials,
     GivenOutbox,
+    OnHandlerError,
     check_handler,
+    check_subscription,
     check_timeout,
     outbox_of,
     settings_of,
@@ -31,7 +34,7 @@ from .settings import ConnectionSettings, SettingsDict
 from .shared_credentials import source_of
 from .standing import Standing
 from .state import State, StateChange
-from .subscription import Ack, Handler, OnHandlerError, Subscription, check_subscription
+from .subscription import Handler, Subscription
 from .topics import check_topic_filter
 
 if TYPE_CHECKING:
@@ -116,7 +119,6 @@ class Connection:
         )
         # What each `publish()` needs, so that it need not ask its way.
         self._outbox = self._session.outbox
-        self._workers = shared.workers
         self._monotonic = (clock or shared.clock).monotonic
         self._mqtt5 = settings.protocol == "mqtt5"
 
@@ -248,7 +250,7 @@ class Connection:
         if timeout is not None:
             check_timeout(timeout)
         outbox = self._outbox
-        future = PublishFuture(self._workers)
+        future = PublishFuture(self._runtime)
         entry = outgoing_of(topic, payload, arguments, future, self._monotonic(), self._mqtt5)
         future.follow(outbox, entry)
         outbox.accept(entry)

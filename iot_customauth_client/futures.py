@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from .messages import Message, PublishResult
 if TYPE_CHECKING:
     from .outbox import Outbox
     from .outgoing import Outgoing
-    from .workers import Workers
+    from .runtime import Runtime
 
 _PENDING: Final = "PENDING"
 _FINISHED: Final = "FINISHED"
@@ -43,12 +44,23 @@ _making = threading.RLock()
 """Guards the choice between the two ways, of all futures; held for a moment, and never while another lock is taken."""
 
 
+def _after_fork() -> None:
+    # Another thread may have held it at that moment, and does not exist here.
+    global _making
+    _making = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class PublishFuture(concurrent.futures.Future[PublishResult]):
     """Resolves when the service has acknowledged the message (QoS 0: when it was written).
 
     Works with `concurrent.futures.wait` and `as_completed`. `result()` raises `PolicyDenied` and other
     `OperationError`s for this message, `ConnectionClosed` if the connection ended before, `OperationTimeout` after the
-    `timeout` of `publish()`. Callbacks run on a worker thread, so they may block and publish.
+    `timeout` of `publish()`. Callbacks run on a worker thread, so they may block and publish. In a child of `fork` one
+    that had no end yet never gets one: whatever would wait for it there raises `ConfigurationError`.
     """
 
     _state = _PENDING
@@ -57,9 +69,9 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
     _made: threading.Condition | None = None
     _timer: Timer | None = None
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         # Not the base class's: see above.
-        self._workers = workers
+        self._runtime = runtime
         self._outbox: Outbox | None = None
         self._entry: Outgoing | None = None
 
@@ -77,6 +89,7 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
         def __getattr__(self, name: str) -> Any:
             """Make the condition when somebody looks for it; called for what is not there only."""
             if name == "_condition":
+                self._check()
                 return self._make_condition()
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -85,6 +98,7 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
         outbox, entry = self._outbox, self._entry
         if self.done():
             return self.cancelled()
+        self._check()
         if outbox is None or entry is None or not outbox.withdraw(entry):
             return False
         self._release()
@@ -103,6 +117,7 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
         """
         if self._state == _FINISHED and self._result is not None:
             return self._result
+        self._check()
         outbox = self._outbox
         if (
             outbox is not None
@@ -120,9 +135,15 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
             self._make_condition()  # the base class would find it by way of an exception
         return super().result(timeout)
 
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait as `result()` does, and return the error of the message; `None` if it arrived."""
+        self._check()
+        return super().exception(timeout)
+
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[PublishResult]], object]) -> None:
         """Call `fn(future)` on a worker thread when the end is known."""
-        super().add_done_callback(lambda future: self._workers.submit(partial(_call, fn, future)))
+        self._runtime.check()  # also if it has ended: the worker threads are not here
+        super().add_done_callback(lambda future: self._runtime.workers.submit(partial(_call, fn, future)))
 
     def wait_stored(self, timeout: float | None = None) -> None:
         """Wait until the message is stored, which is before it is sent: from then on it survives the process.
@@ -131,6 +152,7 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
         `OperationTimeout` after `timeout` seconds (it may be stored yet), and `NotSupported` if the connection has no
         `SqliteOutbox`, or with QoS 0: then nothing is ever stored.
         """
+        self._check()
         outbox, entry = self._outbox, self._entry
         if outbox is not None and entry is not None and not self.done():
             if not outbox.keeps or not entry.qos:
@@ -144,6 +166,14 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
             if not entry.settled:  # the connection was only being opened when the wait began
                 raise _never_stored(outbox, entry)
         self.result(None if self.done() else timeout)
+
+    def __repr__(self) -> str:
+        return f"<PublishFuture {self._state.lower()}>"
+
+    def _check(self) -> None:
+        """Raise `ConfigurationError` in a forked child, where what is pending stays so for ever."""
+        if self._state == _PENDING:
+            self._runtime.check()
 
     # -- the outbox's side: see outbox.Promise ------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Final
 
 from .errors import PolicyDenied
 from .limits import MAX_IN_FLIGHT
@@ -116,14 +116,16 @@ class HangUps:
                 self._quarantine.cleared()  # it says what it was
             return
         now = self._clock.monotonic()
-        entries = {id(entry): entry for entry in self._outbox.suspects() if self._is_recent(entry.sent_at, now)}
+        # By number: the address of an entry that has ended may soon be that of another one.
+        recent = (entry for entry in self._outbox.suspects() if self._is_recent(entry.sent_at, now))
+        entries: dict[Hashable, Outgoing] = {("message", entry.number): entry for entry in recent}
         suspects = [Suspect(key, "iot:Publish", entry.topic) for key, entry in entries.items()]
         suspects += [Suspect(("filter", each), "iot:Subscribe", each) for each in self._filters()]
         for topic, sent_at in self._outbox.first_qos0():
             if now - sent_at <= self._qos0_seconds:
                 suspects.append(Suspect(("qos0", topic), "iot:Publish", topic, qos=0))
         guilty = self._quarantine.ended(suspects, now, _end_kind(end))
-        self._convicted = tuple((each, entries.get(_number(each.key))) for each in guilty)
+        self._convicted = tuple((each, entries.get(each.key)) for each in guilty)
 
     def convict(self) -> None:
         """Fail who was found guilty; after `detach`, so that nothing guilty is in flight any more."""
@@ -189,10 +191,6 @@ def _end_kind(end: LinkEnd) -> EndKind:
     if end.reason_code is not None:
         return EndKind.SAID
     return EndKind.HUNG_UP if end.error_name == _HUNG_UP else EndKind.CUT
-
-
-def _number(key: Any) -> int:
-    return key if isinstance(key, int) else 0
 
 
 def _unbar(topic: str) -> Callable[[HangUps], None]:

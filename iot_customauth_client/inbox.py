@@ -24,7 +24,7 @@ from typing import Final, Protocol
 from .clock import Clock
 from .errors import CustomAuthError, OperationTimeout
 from .messages import Message
-from .receipts import Acknowledge, Ledger, Receipt, Share
+from .receipts import Acknowledge, Receipt, Receipts, Share
 from .resumed_session import HOLD_SECONDS, ResumedSession
 from .runtime import runtime
 from .topics import matches
@@ -134,7 +134,7 @@ class Inbox:
         self._interests: dict[str, Interest] = {}
         self._leaving: dict[str, None] = {}
         self._routes: dict[str, tuple[Registration, ...]] = {}
-        self._ledger = Ledger(real, client_id=client_id)
+        self._receipts = Receipts(real, client_id=client_id)
         self._resumed = ResumedSession()
         self._warned: dict[str, None] = {}
         self.counts = Counts()
@@ -159,7 +159,7 @@ class Inbox:
     @property
     def unacknowledged(self) -> int:
         """Messages received over this connection and not acknowledged yet (MQTT 5, QoS 1)."""
-        return len(self._ledger)
+        return len(self._receipts)
 
     # -- who wants what -----------------------------------------------------------------------------------------------
 
@@ -227,10 +227,10 @@ class Inbox:
         if len(routes) == 1:
             (registration,) = routes
             if acknowledge is not None:
-                message.owe(self._ledger.owe(acknowledge, registration))
+                message.owe(self._receipts.owe(acknowledge, registration))
             registration.sink.deliver(message)
             return
-        joint = None if acknowledge is None else self._ledger.owe_jointly(acknowledge, routes)
+        joint = None if acknowledge is None else self._receipts.owe_jointly(acknowledge, routes)
         for registration in routes:
             registration.sink.deliver(message.shared(None if joint is None else Share(joint, registration)))
 
@@ -251,7 +251,7 @@ class Inbox:
                 return found
             given_up = any(matches(each, topic) for each in self._leaving)
             if not given_up and self._resumed.has_room(message):
-                receipt = None if acknowledge is None else self._ledger.owe(acknowledge, None)
+                receipt = None if acknowledge is None else self._receipts.owe(acknowledge, None)
                 self._resumed.hold(message, receipt)
                 return None
             warn = not given_up and topic not in self._warned and len(self._warned) < _MAX_WARNED_TOPICS
@@ -300,7 +300,7 @@ class Inbox:
 
     def disconnected(self) -> None:
         """The connection is gone, and with it the way to acknowledge what came by it."""
-        self._ledger.make_void()
+        self._receipts.make_void()
 
     def _end_hold(self) -> None:
         with self._lock:

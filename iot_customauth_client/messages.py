@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 
 class Owed(Protocol):
@@ -12,6 +12,16 @@ class Owed(Protocol):
     def settle(self) -> bool:
         """Note that its subscription is done with it; return whether that could be passed on."""
         ...
+
+
+class _TooLate:
+    """Stands for an acknowledgement that can never be sent."""
+
+    def settle(self) -> bool:
+        return False
+
+
+_TOO_LATE: Final = _TooLate()
 
 
 class Message:
@@ -93,7 +103,10 @@ class Message:
         arrival) give `True`.
         """
         receipt, self._receipt = self._receipt, None
-        return receipt is None or receipt.settle()
+        if receipt is None or receipt.settle():
+            return True
+        self._receipt = _TOO_LATE  # the answer stays the same, and the connection is let go of
+        return False
 
     def __repr__(self) -> str:
         return f"Message(topic={self.topic!r}, payload=<{len(self.payload)} bytes>, qos={self.qos})"

@@ -7,15 +7,13 @@ refused with words that say what to pass instead.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .credentials import Credentials
-from .errors import ConfigurationError
+from .errors import ConfigurationError, NotSupported
 from .outbox_memory import MemoryOutbox
 from .settings import ConnectionSettings
 from .shared_credentials import Fetch, SharedCredentials
-from .subscription import Ack as Ack
-from .subscription import OnHandlerError as OnHandlerError
 from .timeouts import check_timeout as check_timeout
 
 if TYPE_CHECKING:
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
 
 GivenCredentials: TypeAlias = Credentials | SharedCredentials | Fetch
 GivenOutbox: TypeAlias = "MemoryOutbox | SqliteOutbox"
+Ack = Literal["auto", "manual"]
+OnHandlerError = Literal["acknowledge", "redeliver"]
 
 
 def settings_of(
@@ -59,3 +59,28 @@ def check_handler(handler: object, *, needed: bool = False) -> None:
             "a coroutine function cannot be a handler here: nothing would await it. Pass a plain function, or use "
             "iot_customauth_client.aio"
         )
+
+
+def check_subscription(
+    handler: object, *, qos: int, ack: str, on_handler_error: str, max_queued: int, mqtt5: bool
+) -> None:
+    """Raise for what a subscription cannot be: `ConfigurationError`, or `NotSupported` if the protocol has no way."""
+    if isinstance(max_queued, bool) or not isinstance(max_queued, int) or max_queued < 1:
+        raise ConfigurationError(f"max_queued must be a number of messages, 1 or more, not {max_queued!r}")
+    if ack not in ("auto", "manual"):
+        raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
+    if on_handler_error not in ("acknowledge", "redeliver"):
+        raise ConfigurationError(f'on_handler_error must be "acknowledge" or "redeliver", not {on_handler_error!r}')
+    if on_handler_error == "acknowledge":
+        return
+    if handler is None or ack == "manual":
+        raise ConfigurationError(
+            'on_handler_error="redeliver" is for a handler with ack="auto": with an iterator or ack="manual" your own '
+            "code decides what is acknowledged"
+        )
+    if not mqtt5:
+        raise NotSupported(
+            'on_handler_error="redeliver" needs protocol="mqtt5": with MQTT 3.1.1 awscrt acknowledges on arrival'
+        )
+    if qos == 0:
+        raise NotSupported('on_handler_error="redeliver" needs qos=1: the service never sends QoS 0 again')

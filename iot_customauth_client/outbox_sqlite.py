@@ -32,8 +32,8 @@ class SqliteOutbox:
     A message is *stored* once its transaction is committed, and it is sent after that. What is stored survives
     `kill -9`, and with the default `fsync` a power cut; what was only accepted does not. The next process that
     connects with the same file and client id sends what is left first, in its order. A message whose acknowledgement
-    was not noted in time goes out twice. It reaches 0.5 to 0.9 times
-    the messages per second of the memory outbox, and a lone message also waits for its sync.
+    was not noted in time goes out twice. It reaches 0.5 to 0.9 times the
+    messages per second of the memory outbox, and a lone message also waits for its sync.
 
     - `path`: the file; its directory must exist, on a local disk. Beside it lie `-wal` (SQLite's log), `-lock` and
       `-reserve` (2 MiB set aside, so that a full disk can be emptied). All are readable by their owner only: an

@@ -28,7 +28,7 @@ class Pauses:
         self._takeovers = Takeovers()
 
     def open(self, journal: Journal | None) -> tuple[float, ConnectError] | None:
-        """Go on where an earlier process ended: return what is left of its pause (60 s at most) and why; or `None`."""
+        """Go on where an earlier process ended: return what is left of its pause (30 s at most) and why; or `None`."""
         self._journal = journal
         kept = None if journal is None else journal.recall(_NAME)
         recalled = self._back_off.recalled(kept, self._clock.now().timestamp())

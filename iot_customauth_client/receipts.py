@@ -1,7 +1,7 @@
 """What is owed to the service: one acknowledgement for each received QoS 1 packet (MQTT 5).
 
 The service keeps at most 100 packets unacknowledged and then sends nothing more on the whole connection, whichever
-subscription holds them. So all open receipts of a connection stand in one `Ledger`, in the order of arrival; when it
+subscription holds them. So all open receipts of a connection stand in one `Receipts`, in the order of arrival; when it
 has been full for some seconds with the same oldest packet, a warning tells who holds how many.
 
 The native thread adds, any thread settles. Neither takes a lock for a packet that went to one subscription: adding to
@@ -104,7 +104,7 @@ class Share:
         return self._joint.settle_for(self._holder)
 
 
-class Ledger:
+class Receipts:
     """The open receipts of one connection. `clock` is the real one: what stalls here is a socket."""
 
     def __init__(self, clock: Clock, *, limit: int = MAX_IN_FLIGHT, client_id: str | None = None) -> None:
@@ -145,9 +145,9 @@ class Ledger:
         me = weakref.ref(self)
 
         def look() -> None:
-            ledger = me()
-            if ledger is not None:
-                ledger._look(oldest)
+            receipts = me()
+            if receipts is not None:
+                receipts._look(oldest)
 
         self._clock.call_at(self._clock.monotonic() + STALL_AFTER_SECONDS, look)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -96,9 +96,6 @@ class Requests:
         timeout: float | None,
         json: Any = UNSET,
         response_topic: str | None = None,
-        content_type: str | None = None,
-        expiry_seconds: int | None = None,
-        user_properties: Iterable[tuple[str, str]] = (),
     ) -> Request:
         """Send a request (QoS 1) and have `answer` told of its reply; returns at once.
 
@@ -126,11 +123,8 @@ class Requests:
             accepted_at=self._host.monotonic(),
             mqtt5=self._mqtt5,
             json=json,
-            expiry_seconds=expiry_seconds,
-            content_type=content_type,
             response_topic=reply_topic if self._mqtt5 else None,
             correlation_data=os.urandom(_CORRELATION_BYTES) if self._mqtt5 else None,
-            user_properties=user_properties,
         )
         self._reply_topic(reply_topic).add(request)
         if timeout is not None:
@@ -139,7 +133,7 @@ class Requests:
                 request.timer.cancel()
         return request
 
-    def respond(self, message: Message, result: object, *, promise: Any = None) -> None:
+    def respond(self, message: Message, result: object) -> None:
         """Publish what a handler returned as the reply to `message` (QoS 1); returns once it is accepted.
 
         `result`: bytes or text, `None` for an empty reply, a dict or a list as JSON. It goes to the request's response
@@ -152,7 +146,7 @@ class Requests:
             make_outgoing(
                 message.response_topic or message.topic + RESPONSE_LEVEL,
                 payload,
-                promise=_Forgotten() if promise is None else promise,
+                promise=_Forgotten(),
                 accepted_at=self._host.monotonic(),
                 mqtt5=self._mqtt5,
                 json=json,

@@ -42,7 +42,7 @@ class ServiceHandle(Generic[T]):
         self._lock = threading.Lock()
         self._calls = 0
         self._made: tuple[T] | None = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         if native is not None:
             self._made = (factory(native),)
 
@@ -76,10 +76,10 @@ class ServiceHandle(Generic[T]):
             self._calls += 1
             call = self._calls
         made: tuple[T] | None = None
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             made = (self._factory(native),)
-        except Exception as error:  # noqa: BLE001 - the caller's function: it must not end the connection
+        except BaseException as error:  # noqa: BLE001 - the caller's function: not even sys.exit() may stop an attempt
             failure = error
             _log.exception("the function given to service() failed for a new native object")
         with self._lock:

@@ -4,8 +4,8 @@ The idea
 --------
 A device's token ends; somebody (a token service, a file, a command) gives the next one. `SharedCredentials` asks for
 it: before an attempt when nothing unexpired is there, and before the present one ends. It protects who is asked: one
-fetch at a time, never two within `min_interval_seconds` (but for one after a refusal), and after failures with growing
-pauses; a fleet of connections in one process costs one fetch.
+fetch at a time, none within `min_interval_seconds` of one that gave some (but for one after a refusal, and after
+`renew()`), and after failures with growing pauses; a fleet of connections in one process costs one fetch.
 
 ::
 
@@ -163,11 +163,11 @@ class SharedCredentials:
     nothing unexpired is there, and `leeway_seconds` before the expiry (half of a lifetime shorter than twice that);
     renewals are spread by up to 10 %. Without an expiry it is asked before every attempt. A plain function runs on a
     worker thread and may block; an async one runs on the connection's event loop, with the sync face on a loop of
-    the process's own. One call at a time, at most one in `min_interval_seconds`, except for one more after the
-    endpoint refused what it gave. After `timeout_seconds` it counts as failed.
+    the process's own. One call at a time; after one that gave some, none for `min_interval_seconds`, except for one
+    more when the endpoint refused them, and after `renew()`. After `timeout_seconds` it counts as failed.
 
     Whatever it raises, or credentials that have expired already, is `CredentialsUnavailable`, and tried again after a
-    growing pause, or after `retry_after_seconds` if it raises a `CredentialsUnavailable` that says so.
+    pause of 1, 2, 4 ... 60 s, or after `retry_after_seconds` if it raises a `CredentialsUnavailable` that says so.
     `CredentialsRejected` (the account is gone) stops the connection.
 
     Raises `ConfigurationError` for limits that make no sense.
@@ -194,7 +194,6 @@ class SharedCredentials:
         self._lease: Lease | None = None
         self._failure: Failure | None = None
         self._failures = 0
-        self._fetched_at: float | None = None
         self._fetch_again_at = 0.0
         self._refusal_at: float | None = None
         self._flight: FetchCall | None = None

@@ -31,7 +31,8 @@ class StateChange:
     """One step from a state to the next.
 
     `error` is why (`None` if nothing went wrong); `attempt` counts the attempts, from 1; `retry_in_seconds` is the time
-    to the next one, in `WAITING`; `session_present` says, in `CONNECTED`, whether the service had kept the session.
+    to the next one, in `WAITING` and `REFUSED`; `session_present` says, in `CONNECTED`, whether the service
+    had kept the session.
     """
 
     state: State

@@ -17,51 +17,23 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Self
 
-from .errors import ConfigurationError, CustomAuthError, NotConnected, NotSupported, OperationTimeout
-from .handler_watch import Run
+from .errors import CustomAuthError, NotConnected, OperationTimeout
+from .handler_watch import Run, handler_name
 from .linger import DOZE_SECONDS, Linger
 from .messages import Message
 from .runtime import runtime
-from .timeouts import check_timeout
+from .timeouts import GRANT_TIMEOUT_SECONDS, check_timeout
 
 if TYPE_CHECKING:
     from .inbox import Registration
+    from .opening import Ack, OnHandlerError
     from .standing import Standing
 
 Handler = Callable[[Message], object]
-Ack = Literal["auto", "manual"]
-OnHandlerError = Literal["acknowledge", "redeliver"]
-
-GRANT_TIMEOUT_SECONDS: Final = 30.0
 
 _log = logging.getLogger("iot_customauth_client.subscription")
-
-
-def check_subscription(
-    handler: object, *, qos: int, ack: str, on_handler_error: str, max_queued: int, mqtt5: bool
-) -> None:
-    """Raise for what a subscription cannot be: `ConfigurationError`, or `NotSupported` if the protocol has no way."""
-    if isinstance(max_queued, bool) or not isinstance(max_queued, int) or max_queued < 1:
-        raise ConfigurationError(f"max_queued must be a number of messages, 1 or more, not {max_queued!r}")
-    if ack not in ("auto", "manual"):
-        raise ConfigurationError(f'ack must be "auto" or "manual", not {ack!r}')
-    if on_handler_error not in ("acknowledge", "redeliver"):
-        raise ConfigurationError(f'on_handler_error must be "acknowledge" or "redeliver", not {on_handler_error!r}')
-    if on_handler_error == "acknowledge":
-        return
-    if handler is None or ack == "manual":
-        raise ConfigurationError(
-            'on_handler_error="redeliver" is for a handler with ack="auto": with an iterator or ack="manual" your own '
-            "code decides what is acknowledged"
-        )
-    if not mqtt5:
-        raise NotSupported(
-            'on_handler_error="redeliver" needs protocol="mqtt5": with MQTT 3.1.1 awscrt acknowledges on arrival'
-        )
-    if qos == 0:
-        raise NotSupported('on_handler_error="redeliver" needs qos=1: the service never sends QoS 0 again')
 
 
 class Subscription:
@@ -388,7 +360,8 @@ class Subscription:
         if self._registration is not None:
             self._registration.counts.add_handler_error()
         _log.exception(
-            "the handler of %r failed for a message on %r; it is %s",
+            "the handler %s of %r failed for a message on %r; it is %s",
+            handler_name(self._handler),
             self.topic_filter,
             message.topic,
             "left unacknowledged, the service sends it again after a reconnect" if self._redeliver else "acknowledged",

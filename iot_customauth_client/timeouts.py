@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .errors import ConfigurationError
+
+GRANT_TIMEOUT_SECONDS: Final = 30.0
+"""How long to wait for the answer to a subscription, unless another time is given."""
 
 
 def check_timeout(timeout: float | None) -> None:

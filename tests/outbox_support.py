@@ -73,7 +73,9 @@ class FakeLink:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(manual_ack=True, reason_codes=True, filters_per_subscribe=8, renews_in_place=False)
+        return Capabilities(
+            manual_ack=True, reason_codes=True, filters_per_subscribe=8, renews_in_place=False, keeps_in_flight=False
+        )
 
     @property
     def native(self) -> Any:

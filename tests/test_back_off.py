@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from iot_customauth_client import (
     ProxyRefused,
     Throttled,
     TlsFailed,
+    connect,
 )
 from iot_customauth_client.back_off import BackOff, Takeovers
 from iot_customauth_client.outcomes import Failure, Next, next_of
@@ -80,7 +83,17 @@ def test_a_clock_that_was_set_never_makes_a_pause_longer(
     for _ in range(times):
         pause = back_off.refused() if refused else back_off.failed()
     recalled = BackOff().recalled(back_off.remembered(wall, pause, refused=refused, code="x", message=message), now)
-    assert recalled is None or 0 < recalled.seconds <= min(pause, 60)
+    assert recalled is None or 0 < recalled.seconds <= min(pause, 30)
+
+
+def test_what_is_left_of_a_pause_leaves_half_of_a_connects_time_for_attempts() -> None:
+    # Else a script that is started again whenever connect() raises would never make one.
+    default = inspect.signature(connect).parameters["timeout"].default
+    for refused in (False, True):
+        text = BackOff().remembered(0.0, 3_600.0, refused=refused, code="x", message="no")
+        recalled = BackOff().recalled(text, 0.0)
+        assert recalled is not None
+        assert recalled.seconds <= default / 2
 
 
 @given(text=st.none() | st.text() | st.sampled_from(["{}", "[]", "3", '{"failures": 1e999}', '{"failures": "x"}']))

@@ -186,12 +186,14 @@ def test_a_handler_that_raises_is_reported_and_the_next_message_is_handled(
             raise ZeroDivisionError
         handled.put(message.payload)
 
-    connected.connection.subscribe(connected.topic, connected.way.face.handler(handle)).wait_granted(WAIT)
+    handler = connected.way.face.handler(handle)
+    connected.connection.subscribe(connected.topic, handler).wait_granted(WAIT)
     connected.service.publish(connected.topic, b"bad", qos=1)
     connected.service.publish(connected.topic, b"good", qos=1)
     assert handled.get(timeout=WAIT) == b"good"
     assert connected.connection.stats().handler_errors == 1
-    assert any(connected.topic in record.getMessage() for record in caplog.records if record.exc_info)
+    logged = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert any(connected.topic in line and handler.__qualname__ in line for line in logged)
 
 
 @everywhere(DIRECT)

@@ -18,7 +18,7 @@ from iot_customauth_client import ManualClock, OperationError, OperationTimeout,
 from iot_customauth_client.links.base import PublishOutcome
 from iot_customauth_client.outbox import Outbox
 from iot_customauth_client.outgoing import Outgoing
-from iot_customauth_client.workers import Workers
+from iot_customauth_client.runtime import runtime
 
 SECONDS = 10.0
 
@@ -27,7 +27,6 @@ class Sender:
     """An outbox with a link, and futures for what is published."""
 
     def __init__(self, window: int = 10) -> None:
-        self.workers = Workers()
         self.clock = ManualClock()
         self.link = FakeLink()
         self.window = window
@@ -37,7 +36,7 @@ class Sender:
         self.outbox.attach(self.link, self.window)
 
     def publish(self, topic: str = "a", *, timeout: float | None = None) -> PublishFuture:
-        future = PublishFuture(self.workers)
+        future = PublishFuture(runtime())
         entry = Outgoing(topic, b"", promise=future, accepted_at=self.clock.monotonic())
         future.follow(self.outbox, entry)
         self.outbox.accept(entry)
@@ -132,7 +131,7 @@ def test_it_can_be_awaited_by_asyncio(connected: Sender) -> None:
     future = connected.publish()
 
     async def wait() -> PublishResult:
-        connected.workers.submit(connected.link.answer)
+        runtime().workers.submit(connected.link.answer)
         return await asyncio.wait_for(asyncio.wrap_future(future), SECONDS)
 
     assert asyncio.run(wait()).reason_code == 0
@@ -155,7 +154,7 @@ def test_callbacks_run_on_a_worker_thread_and_may_publish_and_wait(connected: Se
 
     def callback(ended: concurrent.futures.Future[PublishResult]) -> None:
         following = connected.publish("following")
-        connected.workers.submit(connected.link.answer)
+        runtime().workers.submit(connected.link.answer)
         seen.append((threading.current_thread().name, ended))
         following.result(SECONDS)
         done.set()

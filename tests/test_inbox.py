@@ -212,6 +212,7 @@ def test_an_acknowledgement_that_cannot_be_sent_is_told() -> None:
     _, mailbox = register(inbox, "a")
     inbox.receive(Message("a", b"", qos=1), service.acknowledge)
     assert mailbox.messages[0].ack() is False
+    assert mailbox.messages[0].ack() is False  # a second time says the same
 
 
 def test_a_message_that_needs_no_acknowledgement_takes_one() -> None:

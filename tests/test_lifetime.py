@@ -21,8 +21,9 @@ pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 _PREAMBLE = """
-import os, sys
-from iot_customauth_client import ConnectionSettings, ConfigurationError, Credentials, Will, connect
+import concurrent.futures, os, sys
+from iot_customauth_client import ConnectionSettings, ConfigurationError, Credentials, PublishFuture, Will, connect
+from iot_customauth_client.runtime import runtime
 port, ca_file, client_id, topic, protocol = sys.argv[1:]
 credentials = Credentials.from_password("marker-user-5b1c", "marker-password-93e7", authorizer="gate")
 settings = ConnectionSettings(
@@ -86,9 +87,19 @@ def test_after_fork_the_childs_calls_raise_and_a_new_connection_works(
     script = """
         connection = connect(settings, credentials=credentials, timeout=10)
         connection.publish(topic, b"parent").result(10)
+        future = PublishFuture(runtime())  # one that the parent still waits for
         child = os.fork()
         if not child:
-            for call in (lambda: connection.publish(topic, b"child"), lambda: connection.subscribe(topic)):
+            for call in (
+                lambda: connection.publish(topic, b"child"),
+                lambda: connection.subscribe(topic),
+                future.result,
+                future.exception,
+                future.cancel,
+                future.wait_stored,
+                lambda: future.add_done_callback(print),
+                lambda: concurrent.futures.wait([future]),
+            ):
                 try:
                     call()
                 except ConfigurationError as error:

@@ -31,7 +31,7 @@ from iot_customauth_client.outbox_memory import MemoryOutbox
 from iot_customauth_client.outbox_values import OutboxLimits
 from iot_customauth_client.outgoing import Outgoing
 from iot_customauth_client.rate import Rate, rate_of
-from iot_customauth_client.workers import Workers
+from iot_customauth_client.runtime import runtime
 
 QUOTA = PublishOutcome(reason_code=151)
 
@@ -353,9 +353,9 @@ def test_at_the_end_what_is_stored_is_kept_and_its_promise_says_so() -> None:
 
 
 def test_a_future_waits_until_it_is_stored() -> None:
-    outbox, journal, workers = make_outbox(opened=False), FakeJournal(), Workers()
+    outbox, journal = make_outbox(opened=False), FakeJournal()
     outbox.open(journal)
-    future = PublishFuture(workers)
+    future = PublishFuture(runtime())
     entry = entry_of("a", promise=future)
     future.follow(outbox, entry)
     outbox.accept(entry)
@@ -369,7 +369,7 @@ def test_a_future_waits_until_it_is_stored() -> None:
 
 
 def test_without_a_journal_nothing_is_ever_stored_and_waiting_for_it_says_so() -> None:
-    outbox, future = make_outbox(), PublishFuture(Workers())
+    outbox, future = make_outbox(), PublishFuture(runtime())
     entry = entry_of("a", promise=future)
     future.follow(outbox, entry)
     outbox.accept(entry)
@@ -378,8 +378,8 @@ def test_without_a_journal_nothing_is_ever_stored_and_waiting_for_it_says_so() -
 
 
 def test_who_waits_for_storage_before_the_outbox_is_open_learns_that_there_is_none() -> None:
-    outbox, workers = make_outbox(opened=False), Workers()
-    future = PublishFuture(workers)
+    outbox = make_outbox(opened=False)
+    future = PublishFuture(runtime())
     entry = entry_of("a", promise=future)
     future.follow(outbox, entry)
     outbox.accept(entry)

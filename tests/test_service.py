@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -168,6 +169,13 @@ def test_a_later_failure_is_told_by_current_until_the_factory_succeeds(caplog: p
     recipe.failing = False
     handle.rebuild("third")
     assert handle.current == "client of third"
+
+
+def test_a_factory_that_asks_to_exit_does_not_end_the_attempt_that_it_is_called_in() -> None:
+    handle = ServiceHandle(lambda native: native if native == "first" else sys.exit(1), "first")
+    handle.rebuild("second")
+    error = failure(OperationError, lambda: handle.current, code="service_factory_failed", phase="connected")
+    assert isinstance(error.__cause__, SystemExit)
 
 
 def test_a_slow_factory_does_not_bring_an_older_object_back() -> None:

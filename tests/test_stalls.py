@@ -32,7 +32,7 @@ from iot_customauth_client.handler_watch import SLOW_AFTER_SECONDS, HandlerWatch
 from iot_customauth_client.inbox import Registration
 from iot_customauth_client.linger import Linger
 from iot_customauth_client.local import LocalEndpoint
-from iot_customauth_client.receipts import STALL_AFTER_SECONDS, Ledger
+from iot_customauth_client.receipts import STALL_AFTER_SECONDS, Receipts
 from iot_customauth_client.runtime import runtime
 
 pytest_plugins = ("client_support",)
@@ -171,7 +171,7 @@ def test_a_connection_whose_hundred_messages_stay_unacknowledged_is_warned_of_on
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = ManualClock()
-    ledger = Ledger(clock, client_id="device-1")
+    ledger = Receipts(clock, client_id="device-1")
     holder, other = registration("slow/#"), registration("other")
     receipts = [ledger.owe(lambda: True, holder) for _ in range(97)]
     ledger.owe_jointly(lambda: True, (holder, other))
@@ -195,7 +195,7 @@ def test_a_connection_whose_hundred_messages_stay_unacknowledged_is_warned_of_on
 
 def test_a_connection_that_is_full_but_goes_on_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     clock = ManualClock()
-    ledger = Ledger(clock)
+    ledger = Receipts(clock)
     receipts = deque(ledger.owe(lambda: True, registration("a")) for _ in range(100))
     for _ in range(500):
         receipts.popleft().settle()

@@ -163,6 +163,7 @@ def test_a_handler_that_raises_is_logged_and_gets_the_next_message(
     logged = [line for line in no_secret_in_logs if "the handler's own fault" in line]
     assert logged
     assert topic in logged[0]
+    assert f"{handler.__module__}.{handler.__qualname__}" in logged[0]
 
 
 @BOTH
