@@ -84,11 +84,12 @@ class _WatchedFile:
     def fetch(self) -> Credentials:
         with self._lock:
             self._seen = self._marks()
+            first = _mark(self._file)  # before it is read: what is put in its place meanwhile must count as a change
             table = read_table(self._file, "credentials")
             directory = self._file.parent
             named = [table[f"{name}_file"] for name in SECRET_FILES if isinstance(table.get(f"{name}_file"), str)]
             self._parts = (self._file, *(directory / Path(os.path.expandvars(name)) for name in named))
-            self._seen = self._marks()
+            self._seen = (first, *(_mark(part) for part in self._parts[1:]))
             return credentials_of(Credentials, table, directory)
 
     def changed(self) -> bool:

@@ -13,7 +13,14 @@ import pytest
 from client_support import PASSWORD, check_error
 from token_support import make_jwt
 
-from iot_customauth_client import ConfigurationError, Credentials, CredentialsRejected, CredentialsUnavailable
+from iot_customauth_client import (
+    ConfigurationError,
+    Credentials,
+    CredentialsRejected,
+    CredentialsUnavailable,
+    credential_sources,
+)
+from iot_customauth_client.files import read_table
 from iot_customauth_client.runtime import runtime
 from iot_customauth_client.shared_credentials import Lease, SharedCredentials
 
@@ -62,6 +69,29 @@ def test_a_change_of_a_file_that_it_names_is_noticed_too(tmp_path: Path) -> None
     newer = tmp_path / "newer"
     newer.write_text("number two\n")
     newer.replace(tmp_path / "password")
+    assert renewed.wait(WAIT)
+    assert given(shared) == Credentials.from_password("u", "number two")
+
+
+def test_a_file_that_is_replaced_while_it_is_read_counts_as_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "device.toml"
+    file.write_text('[credentials]\nusername = "u"\npassword = "one"\n')
+    newer = tmp_path / "newer.toml"
+    newer.write_text('[credentials]\nusername = "u"\npassword = "number two"\n')
+
+    def read(path: Path, name: str) -> dict[str, Any]:
+        table = read_table(path, name)
+        if newer.exists():
+            newer.replace(file)
+        return table
+
+    monkeypatch.setattr(credential_sources, "read_table", read)
+    shared = SharedCredentials.from_file(file, poll_seconds=0.01)
+    renewed = threading.Event()
+    shared.on_renew(renewed.set)
+    assert given(shared) == Credentials.from_password("u", "one")
     assert renewed.wait(WAIT)
     assert given(shared) == Credentials.from_password("u", "number two")
 
