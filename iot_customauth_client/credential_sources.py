@@ -7,6 +7,7 @@ Each gives a function for `SharedCredentials`. All read the same keys, those of 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -148,6 +150,8 @@ def _run(words: list[str], timeout_seconds: float) -> bytes:
         )
     except OSError as error:
         raise CredentialsUnavailable(f"cannot run {name!r}: {error.strerror}", phase="credentials") from None
+    # Worker threads do not outlive the interpreter, and would leave it running.
+    at_exit = atexit.register(partial(_kill, process))
     timer = threading.Timer(timeout_seconds, _kill, (process,))
     timer.daemon = True
     timer.start()
@@ -160,6 +164,7 @@ def _run(words: list[str], timeout_seconds: float) -> bytes:
     finally:
         timed_out = not timer.is_alive() and process.returncode == -signal.SIGKILL
         timer.cancel()
+        atexit.unregister(at_exit)
     if len(output) > MAX_OUTPUT_BYTES:
         raise CredentialsUnavailable(f"{name!r} printed more than {MAX_OUTPUT_BYTES} bytes", phase="credentials")
     if timed_out:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -24,6 +26,7 @@ from iot_customauth_client.files import read_table
 from iot_customauth_client.runtime import runtime
 from iot_customauth_client.shared_credentials import Lease, SharedCredentials
 
+ROOT = Path(__file__).parent.parent
 WAIT = 10.0
 
 
@@ -162,6 +165,30 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started() -> None:
         [sys.executable, "-c", script.replace("input()", "import threading as t; t.Event().wait()")],
     ):
         check_error(ask(SharedCredentials.from_command(command, timeout_seconds=0.3)), code="credentials_timeout")
+
+
+def test_a_command_under_way_ends_with_the_program(tmp_path: Path) -> None:
+    command = "import pathlib, threading; pathlib.Path('started').touch(); threading.Event().wait()"
+    program = f"""
+import pathlib, sys, time
+from iot_customauth_client.runtime import runtime
+from iot_customauth_client import SharedCredentials
+
+shared = SharedCredentials.from_command([sys.executable, "-c", {command!r}])
+shared.obtain(print, clock=runtime().clock, runtime=runtime())
+while not pathlib.Path("started").exists():
+    time.sleep(0.01)
+"""
+    # The command has the program's error output: its end is seen only when nobody holds that any more.
+    paths = os.pathsep.join(path for path in (str(ROOT), os.environ.get("PYTHONPATH")) if path)
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        timeout=20,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", ["get-token --now", [], [1, 2]])
