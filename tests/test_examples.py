@@ -133,7 +133,11 @@ def test_the_sensor_keeps_what_it_could_not_deliver_for_its_next_start(served: S
 
 @pytest.mark.parametrize(
     ("name", "arguments", "first_words"),
-    [("pubsub.py", [], "connected"), ("gateway.py", ["500"], "connected"), ("sensor_outbox.py", ["outbox.db"], "stored")],
+    [
+        ("pubsub.py", [], "connected"),
+        ("gateway.py", ["500"], "connected"),
+        ("sensor_outbox.py", ["outbox.db"], "stored"),
+    ],
 )
 def test_ctrl_c_ends_an_example_without_a_traceback(
     name: str, arguments: list[str], first_words: str, served: Served, tmp_path: Path
