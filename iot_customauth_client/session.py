@@ -355,9 +355,10 @@ class Session:
 
     def _wait(self, state: State, pause: float, error: CustomAuthError) -> None:
         self._error = error
-        self._change(state, error=error, retry_in_seconds=pause)
+        # Before anybody is told: who hears of the pause may move the clock to its end at once.
         self._retry_at = self._clock.monotonic() + pause
         self._timers.at(self._clock, self._retry_at, Session._begin, "retry")
+        self._change(state, error=error, retry_in_seconds=pause)
 
     def _retry(self) -> None:
         if self._state in (State.WAITING, State.REFUSED):
