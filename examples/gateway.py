@@ -3,7 +3,7 @@
     python examples/gateway.py examples/device.toml [REPORTS]
 
 Each device sends REPORTS reports (3 if it is left out). The credentials are read anew whenever they are needed.
-Exit code: 0 when all came back, 1 when the connection or a message was refused.
+Exit code: 0 when all came back, 1 when the connection or a message was refused, 130 after Ctrl+C.
 """
 
 import asyncio
@@ -49,3 +49,5 @@ if __name__ == "__main__":
         asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else 3))
     except CustomAuthError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:  # Ctrl+C: `with` has closed the connection on the way here
+        sys.exit(130)

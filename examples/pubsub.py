@@ -2,7 +2,7 @@
 
     python examples/pubsub.py examples/device.toml
 
-Exit code: 0 when all three came back, 1 when the connection or a message was refused.
+Exit code: 0 when all three came back, 1 when the connection or a message was refused, 130 after Ctrl+C.
 """
 
 import logging
@@ -41,3 +41,5 @@ if __name__ == "__main__":
         main(sys.argv[1])
     except CustomAuthError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:  # Ctrl+C: `with` has closed the connection on the way here
+        sys.exit(130)

@@ -49,3 +49,5 @@ if __name__ == "__main__":
         main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) == 4 else None)
     except CustomAuthError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:  # Ctrl+C: `with` has closed the connection on the way here
+        sys.exit(130)

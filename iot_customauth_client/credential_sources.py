@@ -7,6 +7,7 @@ Each gives a function for `SharedCredentials`. All read the same keys, those of 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -84,11 +86,12 @@ class _WatchedFile:
     def fetch(self) -> Credentials:
         with self._lock:
             self._seen = self._marks()
+            first = _mark(self._file)  # before it is read: what is put in its place meanwhile must count as a change
             table = read_table(self._file, "credentials")
             directory = self._file.parent
             named = [table[f"{name}_file"] for name in SECRET_FILES if isinstance(table.get(f"{name}_file"), str)]
             self._parts = (self._file, *(directory / Path(os.path.expandvars(name)) for name in named))
-            self._seen = self._marks()
+            self._seen = (first, *(_mark(part) for part in self._parts[1:]))
             return credentials_of(Credentials, table, directory)
 
     def changed(self) -> bool:
@@ -147,6 +150,8 @@ def _run(words: list[str], timeout_seconds: float) -> bytes:
         )
     except OSError as error:
         raise CredentialsUnavailable(f"cannot run {name!r}: {error.strerror}", phase="credentials") from None
+    # Worker threads do not outlive the interpreter, and would leave it running.
+    at_exit = atexit.register(partial(_kill, process))
     timer = threading.Timer(timeout_seconds, _kill, (process,))
     timer.daemon = True
     timer.start()
@@ -159,6 +164,7 @@ def _run(words: list[str], timeout_seconds: float) -> bytes:
     finally:
         timed_out = not timer.is_alive() and process.returncode == -signal.SIGKILL
         timer.cancel()
+        atexit.unregister(at_exit)
     if len(output) > MAX_OUTPUT_BYTES:
         raise CredentialsUnavailable(f"{name!r} printed more than {MAX_OUTPUT_BYTES} bytes", phase="credentials")
     if timed_out:

@@ -153,6 +153,11 @@ class Renewal:
         self._due = None
         self._ask()
 
+    def asked_meanwhile(self) -> bool:
+        """Tell, once, whether `soon()` was called during an attempt, which has failed since."""
+        asked, self._again = self._again, False
+        return asked
+
     def slept(self, seconds: float) -> None:
         """Timers stood still for so long: renew now if it would be due by now."""
         due = self._due

@@ -21,7 +21,7 @@ CONNECTING  `attempting.py`                      CONNACK, a failure (`outcomes.p
 CONNECTED   messages; `renewal.py` counts        the link ends, a renewal begins
 RENEWING    drain, DISCONNECT, CONNECT           CONNACK, a failure: from there on an ordinary one
 WAITING     a pause of `back_off.py`, up to 60 s  the time, `retry_now()`, a suspended machine that woke up
-REFUSED     a long pause, up to 1 h              the same
+REFUSED     a long pause, up to 1 h              the same, or the source says that there are other credentials
 CLOSED      nothing                              nothing: there is no way back
 ==========  ===================================  =================================================================
 
@@ -322,7 +322,9 @@ class Session:
         if following.state is State.CLOSED:
             self._finish(following.error)
         else:
-            self._wait(following.state, following.pause_seconds, following.error)
+            # Told of others while those of this attempt were on their way: what was refused is outdated already.
+            outdated = self._renewal.asked_meanwhile() and following.state is State.REFUSED
+            self._wait(following.state, 0.0 if outdated else following.pause_seconds, following.error)
 
     def connection_ended(self, end: LinkEnd) -> None:
         """The connection is over: see `attempting.AttemptListener`."""
@@ -351,9 +353,10 @@ class Session:
 
     def _wait(self, state: State, pause: float, error: CustomAuthError) -> None:
         self._error = error
-        self._change(state, error=error, retry_in_seconds=pause)
+        # Before anybody is told: who hears of the pause may move the clock to its end at once.
         self._retry_at = self._clock.monotonic() + pause
         self._timers.at(self._clock, self._retry_at, Session._begin, "retry")
+        self._change(state, error=error, retry_in_seconds=pause)
 
     def _retry(self) -> None:
         if self._state in (State.WAITING, State.REFUSED):
@@ -365,7 +368,12 @@ class Session:
     def _give_up(self, timeout: float) -> None:
         if self._succeeded or self._state is State.CLOSED:
             return
-        self._finish(gave_up(timeout, self._error or self._attempting.found, self._client_id))
+        self._finish(self._out_of_time(timeout))
+
+    def _out_of_time(self, timeout: float) -> CustomAuthError:
+        last = self._error or self._attempting.found
+        fetching = self._attempting.phase is Phase.PREPARING
+        return gave_up(timeout, last, self._client_id, fetching=fetching, settings=self.settings)
 
     # -- renewal (on _serial) -----------------------------------------------------------------------------------------
 
@@ -374,7 +382,9 @@ class Session:
         self._serial.post(self._renew_soon)
 
     def _renew_soon(self) -> None:
-        if self._state not in (State.WAITING, State.REFUSED):  # there the next attempt asks anyway
+        if self._state is State.REFUSED:
+            self._begin()  # what was refused is not what there is now: no reason for an hour's pause
+        elif self._state is not State.WAITING:  # there the next attempt asks anyway
             self._renewal.soon()
 
     def _renewal_begins(self, prepared: Prepared) -> Failure | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import (
     ClientIdTakenOver,
@@ -67,18 +67,50 @@ def closed_error(message: str, cause: CustomAuthError | None, client_id: str | N
     return error
 
 
-def gave_up(timeout: float, last: CustomAuthError | None, client_id: str | None) -> ConnectTimeout:
-    """Return the error of a `connect()` whose time is over."""
+def gave_up(
+    timeout: float,
+    last: CustomAuthError | None,
+    client_id: str | None,
+    *,
+    fetching: bool,
+    settings: ConnectionSettings,
+) -> ConnectTimeout:
+    """Return the error of a `connect()` whose time is over; `fetching`: credentials were waited for just then."""
+    if last is None:
+        return _first_attempt_unfinished(timeout, client_id, fetching=fetching, settings=settings)
     error = ConnectTimeout(
-        f"no connection in {timeout:g} s" + (f"; the last attempt: {last.message}" if last else ""),
-        phase=last.phase if last else "connect",
+        f"no connection in {timeout:g} s; the last attempt: {last.message}",
+        phase=last.phase,
         client_id=client_id,
         elapsed_seconds=timeout,
-        likely_causes=last.likely_causes if last else (),
-        what_to_do=last.what_to_do if last else None,
+        likely_causes=last.likely_causes,
+        what_to_do=last.what_to_do,
     )
     error.__cause__ = last
     return error
+
+
+def _first_attempt_unfinished(
+    timeout: float, client_id: str | None, *, fetching: bool, settings: ConnectionSettings
+) -> ConnectTimeout:
+    common: dict[str, Any] = {"client_id": client_id, "elapsed_seconds": timeout}
+    if fetching:
+        return ConnectTimeout(
+            f"no connection in {timeout:g} s: the source of the credentials has not answered yet",
+            phase="credentials",
+            likely_causes=("the function, command or service that gives the credentials hangs, or is slow",),
+            what_to_do="give connect() a longer timeout, or the source a shorter one (timeout_seconds)",
+            **common,
+        )
+    where = f"{settings.endpoint}:{settings.port}"
+    return ConnectTimeout(
+        f"no connection in {timeout:g} s: the first attempt at {where} has had no answer yet",
+        phase="connect",
+        likely_causes=("what listens there, or a firewall on the way, is silent", "the link is slow"),
+        what_to_do=f"give connect() a longer timeout: one attempt may take {settings.connect_timeout_seconds:g} s "
+        "(connect_timeout_seconds), and says what it met when it fails",
+        **common,
+    )
 
 
 def pause_of_earlier_process(recalled: Recalled, client_id: str | None) -> ConnectError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -13,10 +15,18 @@ import pytest
 from client_support import PASSWORD, check_error
 from token_support import make_jwt
 
-from iot_customauth_client import ConfigurationError, Credentials, CredentialsRejected, CredentialsUnavailable
+from iot_customauth_client import (
+    ConfigurationError,
+    Credentials,
+    CredentialsRejected,
+    CredentialsUnavailable,
+    credential_sources,
+)
+from iot_customauth_client.files import read_table
 from iot_customauth_client.runtime import runtime
 from iot_customauth_client.shared_credentials import Lease, SharedCredentials
 
+ROOT = Path(__file__).parent.parent
 WAIT = 10.0
 
 
@@ -62,6 +72,29 @@ def test_a_change_of_a_file_that_it_names_is_noticed_too(tmp_path: Path) -> None
     newer = tmp_path / "newer"
     newer.write_text("number two\n")
     newer.replace(tmp_path / "password")
+    assert renewed.wait(WAIT)
+    assert given(shared) == Credentials.from_password("u", "number two")
+
+
+def test_a_file_that_is_replaced_while_it_is_read_counts_as_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "device.toml"
+    file.write_text('[credentials]\nusername = "u"\npassword = "one"\n')
+    newer = tmp_path / "newer.toml"
+    newer.write_text('[credentials]\nusername = "u"\npassword = "number two"\n')
+
+    def read(path: Path, name: str) -> dict[str, Any]:
+        table = read_table(path, name)
+        if newer.exists():
+            newer.replace(file)
+        return table
+
+    monkeypatch.setattr(credential_sources, "read_table", read)
+    shared = SharedCredentials.from_file(file, poll_seconds=0.01)
+    renewed = threading.Event()
+    shared.on_renew(renewed.set)
+    assert given(shared) == Credentials.from_password("u", "one")
     assert renewed.wait(WAIT)
     assert given(shared) == Credentials.from_password("u", "number two")
 
@@ -132,6 +165,30 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started() -> None:
         [sys.executable, "-c", script.replace("input()", "import threading as t; t.Event().wait()")],
     ):
         check_error(ask(SharedCredentials.from_command(command, timeout_seconds=0.3)), code="credentials_timeout")
+
+
+def test_a_command_under_way_ends_with_the_program(tmp_path: Path) -> None:
+    command = "import pathlib, threading; pathlib.Path('started').touch(); threading.Event().wait()"
+    program = f"""
+import pathlib, sys, time
+from iot_customauth_client.runtime import runtime
+from iot_customauth_client import SharedCredentials
+
+shared = SharedCredentials.from_command([sys.executable, "-c", {command!r}])
+shared.obtain(print, clock=runtime().clock, runtime=runtime())
+while not pathlib.Path("started").exists():
+    time.sleep(0.01)
+"""
+    # The command has the program's error output: its end is seen only when nobody holds that any more.
+    paths = os.pathsep.join(path for path in (str(ROOT), os.environ.get("PYTHONPATH")) if path)
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        timeout=20,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", ["get-token --now", [], [1, 2]])

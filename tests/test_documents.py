@@ -96,3 +96,9 @@ def test_every_public_name_of_a_connection_that_lasts_is_in_a_document() -> None
     for name in ("SharedCredentials", "SqliteOutbox", "MemoryOutbox", "close_on_signal", "close_all", "StateChange"):
         assert name in iot_customauth_client.__all__
         assert name in text, name
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_no_paragraph_is_continued_by_a_line_that_is_indented_like_code(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert not re.findall(r"^\S.*\n {4,}\S.*", text, re.MULTILINE)

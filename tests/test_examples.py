@@ -129,3 +129,33 @@ def test_the_sensor_keeps_what_it_could_not_deliver_for_its_next_start(served: S
     done = run_example("sensor_outbox.py", "examples/device.toml", outbox, "1", environment=served.environment)
     assert done.returncode == 0, done.stderr
     assert "3 readings delivered, 0 are kept for the next start" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "first_words"),
+    [
+        ("pubsub.py", [], "connected"),
+        ("gateway.py", ["500"], "connected"),
+        ("sensor_outbox.py", ["outbox.db"], "stored"),
+    ],
+)
+def test_ctrl_c_ends_an_example_without_a_traceback(
+    name: str, arguments: list[str], first_words: str, served: Served, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, ROOT / "examples" / name, ROOT / "examples/device.toml", *arguments],
+        cwd=tmp_path,
+        env={**served.environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as example:
+        try:
+            assert example.stdout is not None
+            assert any(line.startswith(first_words) for line in example.stdout)
+            example.send_signal(signal.SIGINT)
+            _, complaints = example.communicate(timeout=START_SECONDS)
+        finally:
+            example.kill()
+    assert complaints == ""
+    assert example.returncode == 130

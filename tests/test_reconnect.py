@@ -18,6 +18,7 @@ from iot_customauth_client import (
     EndpointUnreachable,
     ManualClock,
     State,
+    StateChange,
     connect,
 )
 from iot_customauth_client.local import LocalEndpoint, events
@@ -361,3 +362,27 @@ def test_a_disk_that_hangs_does_not_hold_back_the_news_that_it_is_closed(
     assert states.changes[-1].state is State.CLOSED
     assert not notebook.disk.is_set()
     notebook.disk.set()
+
+
+def test_who_hears_of_a_pause_may_move_the_clock_to_its_end_at_once(client_id: str, service: LocalEndpoint) -> None:
+    clock = ManualClock()
+    up = threading.Event()
+
+    def changed(change: StateChange) -> None:
+        if change.state is State.CONNECTED and change.attempt > 1:
+            up.set()
+
+    connection = connect(service.settings(client_id), credentials=GOOD, timeout=WAIT, clock=clock)
+    session = connection._session
+    tell = session._observer
+
+    def at_once(change: StateChange) -> None:
+        tell(change)
+        changed(change)
+        if change.retry_in_seconds is not None:
+            clock.advance(change.retry_in_seconds + 0.1)
+
+    with connection:
+        session._observer = at_once
+        service.disconnect(client_id)
+        assert up.wait(WAIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -106,6 +107,48 @@ def test_after_a_success_a_refusal_waits_a_long_time_and_then_tries_again(client
             assert connection.stats().refusals == 1
 
 
+def test_changed_credentials_end_the_long_pause_after_a_refusal(client_id: str) -> None:
+    door, keys, states = Door(), Keys(key("first")), States()
+    shared = SharedCredentials(keys)
+    with LocalEndpoint({"gate": door}) as endpoint:
+        settings = endpoint.settings(client_id)
+        with connect(settings, credentials=shared, timeout=WAIT, on_state_change=states) as connection:
+            door.password = b"second"
+            endpoint.disconnect(client_id)
+            states.wait_for(State.WAITING)
+            connection.retry_now()
+            refused = states.wait_for(State.REFUSED)
+            keys.answers = [key("second")]
+            shared.renew()
+            states.wait_for(State.CONNECTED, after=refused)
+
+
+def test_credentials_that_change_while_they_are_being_refused_are_tried_at_once(client_id: str) -> None:
+    door, keys, states = Door(), Keys(key("first")), States()
+    shared = SharedCredentials(keys)
+    refusals: list[object] = []
+
+    def gate(event: Mapping[str, Any], context: object) -> dict[str, object]:
+        answer = door(event, context)
+        if answer == {"isAuthenticated": False}:
+            refusals.append(answer)
+            if len(refusals) == 2:  # the second one in a row is the last before the long pause
+                keys.answers = [key("second")]
+                shared.renew()
+        return answer
+
+    with LocalEndpoint({"gate": gate}) as endpoint:
+        settings = endpoint.settings(client_id)
+        with connect(settings, credentials=shared, timeout=WAIT, on_state_change=states) as connection:
+            door.password = b"second"
+            endpoint.disconnect(client_id)
+            states.wait_for(State.WAITING)
+            connection.retry_now()
+            refused = states.wait_for(State.REFUSED)
+            assert refused.retry_in_seconds == 0
+            states.wait_for(State.CONNECTED, after=refused)
+
+
 def test_after_a_success_a_refusal_stops_if_that_is_wanted(client_id: str) -> None:
     door, states = Door(), States()
     with LocalEndpoint({"gate": door}) as endpoint:
@@ -174,6 +217,21 @@ def test_a_source_that_has_none_is_what_a_connect_that_timed_out_tells(client_id
     )
     assert isinstance(error.__cause__, CredentialsUnavailable)
     assert isinstance(error.__cause__.__cause__, OSError)
+
+
+def test_a_connect_whose_time_is_over_while_its_source_hangs_says_so(client_id: str, service: LocalEndpoint) -> None:
+    hanging = threading.Event()
+
+    def fetch() -> Credentials:
+        hanging.wait(WAIT)
+        return GOOD
+
+    error = failure(ConnectTimeout, connect, service.settings(client_id), credentials=fetch, timeout=0.2)
+    hanging.set()
+    assert (error.code, error.phase) == ("connect_timeout", "credentials")
+    assert "source of the credentials has not answered" in error.message
+    assert error.likely_causes
+    assert "timeout_seconds" in str(error.what_to_do)
 
 
 def test_a_source_that_says_never_again_stops_at_once(client_id: str, service: LocalEndpoint) -> None:

@@ -91,6 +91,17 @@ def test_a_server_that_never_answers_is_left_after_the_time_for_one_attempt(prot
         assert stub.accepted >= 2  # tried again
 
 
+@BOTH
+def test_a_connect_whose_time_is_over_before_the_first_attempt_says_where_it_hangs(
+    protocol: str, client_id: str
+) -> None:
+    with Stub(lambda connection: wait_for_the_end(connection)) as stub:
+        error = refuses(ConnectTimeout, settings_for(stub, client_id, protocol), timeout=0.3)
+        assert f":{stub.port} has had no answer yet" in error.message
+        assert error.likely_causes
+        assert "connect_timeout_seconds" in str(error.what_to_do)
+
+
 def wait_for_the_end(connection: socket.socket) -> None:
     while connection.recv(1024):
         pass
