@@ -24,6 +24,7 @@ from .runtime import Runtime
 from .session import Session
 from .settings import ConnectionSettings
 from .state import State, StateChange
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from .opening import GivenOutbox
@@ -56,10 +57,12 @@ class Core:
         self.post = self.waker.post
         self.state = State.CONNECTING
         self.listeners: list[Listener] = []
-        self.over = threading.Event()
+        self._over = False
+        self._lock = threading.Lock()
+        self._ending = Waiting(self._lock)
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._fetches: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._fetches: dict[asyncio.Task[Any], None] = {}
         self.keeps = not isinstance(outbox, MemoryOutbox)
         self.session = Session(
             settings,
@@ -93,7 +96,9 @@ class Core:
     def observe(self, change: StateChange) -> None:
         """The session's state has changed."""
         if change.state is State.CLOSED:
-            self.over.set()
+            with self._lock:
+                self._over = True
+                self._ending.tell()
         self.post(self._changed, change)
 
     def run_async(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
@@ -112,11 +117,11 @@ class Core:
         if self.state is State.CLOSED:
             coroutine.close()
             raise asyncio.CancelledError
-        self._fetches.add(task)
+        self._fetches[task] = None
         try:
             return await coroutine
         finally:
-            self._fetches.discard(task)
+            self._fetches.pop(task, None)
 
     # -- waiting (on the loop) ----------------------------------------------------------------------------------------
 
@@ -182,8 +187,8 @@ class Core:
 
     def hold(self, task: asyncio.Task[Any]) -> None:
         """Hold a task until it is done; the end of the connection waits for it, then cancels it."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def end_tasks(self, timeout: float) -> None:  # noqa: ASYNC109 - after it, they are cancelled
         """Give handlers some time to finish, but for the one that asks for this; then cancel them."""
@@ -229,7 +234,7 @@ class Core:
 
     def finish_close(self, timeout: float) -> None:
         """Wait until it is closed, at most `timeout` seconds; then abandon what is left of it."""
-        if not self.over.wait(timeout):
+        if not self._ending.wait_for(lambda: self._over, timeout):
             self.session.abandon()
 
     def orphaned(self) -> None:
