@@ -12,6 +12,7 @@ import contextlib
 import gc
 import logging
 import threading
+import time
 import traceback
 import uuid
 import weakref
@@ -268,8 +269,12 @@ class Farewell:
         self._reference = weakref.ref(each, lambda _: self._gone.set())
 
     def wait(self, timeout: float = WAIT) -> None:
-        gc.collect()
-        assert self._gone.wait(timeout), gc.get_referrers(self._reference())
+        until = time.monotonic() + timeout
+        while True:
+            gc.collect()  # again and again: a worker thread may have had it in its hands
+            if self._gone.wait(0.1):
+                return
+            assert time.monotonic() < until, gc.get_referrers(self._reference())
 
 
 class States:

@@ -180,7 +180,7 @@ def test_a_lock_that_the_main_thread_never_gives_back_does_not_hold_the_signal_u
     script = """
         close_on_signal(timeout=0.1)
         connection = connect(settings, credentials=credentials, timeout=10)
-        with connection._standing._changed:
+        with connection._standing._lock:
             say("ready")
             time.sleep(60)
     """
@@ -193,7 +193,7 @@ def test_a_second_signal_takes_effect_at_once(service: LocalEndpoint, client_id:
     script = """
         closing = close_on_signal(signal.SIGTERM, signal.SIGINT, timeout=1_000)
         connection = connect(settings, credentials=credentials, timeout=10)
-        with connection._standing._changed:  # closing cannot go on
+        with connection._standing._lock:  # closing cannot go on
             say("ready")
             while not closing._closing:
                 time.sleep(0.01)
