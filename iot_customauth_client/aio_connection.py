@@ -168,7 +168,7 @@ class Connection:
             raise session.closed_error(f"{session.lost} messages were not acknowledged when the connection closed")
 
     async def close(self, *, timeout: float | None = 5.0, drain: bool = True) -> CloseReport:  # noqa: ASYNC109
-        """Close, and say what was left: back within `timeout` seconds, whatever the network does.
+        """Close, and say what was left: back within `timeout` seconds (and 0.4 s), whatever the network does.
 
         With `drain` it first waits for acknowledgements of what was accepted (`timeout=None`: for ever). Handlers that
         are running may finish within the time, then they are cancelled; the one that calls this goes on. A second

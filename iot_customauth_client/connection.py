@@ -208,7 +208,7 @@ class Connection:
         self._standing.flush(timeout)
 
     def close(self, *, timeout: float | None = 5.0, drain: bool = True) -> CloseReport:
-        """Close, and say what was left: back within `timeout` seconds, whatever the network does.
+        """Close, and say what was left: back within `timeout` seconds (and 0.4 s), whatever the network does.
 
         With `drain` it first waits for acknowledgements of what was accepted (`timeout=None`: for ever). What a
         `SqliteOutbox` has stored by then is kept, and goes out with the next process. Session and subscriptions stay
