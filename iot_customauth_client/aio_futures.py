@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from . import outbox_errors
 from .aio_waker import settle
-from .errors import CustomAuthError, NotSupported, OperationTimeout
+from .errors import CustomAuthError, OperationTimeout
 from .messages import Message
+from .timeouts import check_timeout
 
 if TYPE_CHECKING:
     from .aio_core import Core
@@ -62,15 +64,12 @@ class PublishFuture(_Future):
         `SqliteOutbox`, or with QoS 0: then nothing is ever stored.
         """
         self._core.check()
+        check_timeout(timeout)
         entry = self._entry
         if entry is not None and not self.done():
             keeps = self._core.keeps
             if not keeps or not entry.qos:
-                raise NotSupported(
-                    f"the message to {entry.topic!r} is kept in memory only"
-                    + ("" if keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
-                    + ("" if entry.qos else "; QoS 0 is never stored")
-                )
+                raise outbox_errors.never_stored(entry, keeps=keeps)
             storing = self._storing
             if storing is None:
                 storing = self._storing = self._core.loop.create_future()

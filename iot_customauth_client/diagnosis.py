@@ -304,6 +304,15 @@ def _not_http(end: LinkEnd, context: Context) -> ConnectError:
     )
 
 
+def _not_mqtt(end: LinkEnd, context: Context) -> ConnectError:
+    return EndpointUnreachable(
+        f"what answers at {context.settings.endpoint}:{context.settings.port} does not speak MQTT 5 ({end.error_name})",
+        code="not_mqtt",
+        likely_causes=("the port is wrong", "something on the way answers in its place"),
+        **context.common("connect"),
+    )
+
+
 def _connack_refused_311(end: LinkEnd, context: Context) -> ConnectError:
     return AuthenticationRefused(
         "the endpoint answered CONNECT with a refusal (MQTT 3.1.1; awscrt does not tell which return code)",
@@ -335,6 +344,7 @@ _NAMES: Final[dict[str, Callable[[LinkEnd, Context], ConnectError]]] = {
     "AWS_ERROR_HTTP_PROTOCOL_ERROR": _not_http,
     "AWS_ERROR_MQTT_TIMEOUT": _silent,
     "AWS_ERROR_MQTT5_CONNACK_TIMEOUT": _silent,
+    "AWS_ERROR_MQTT5_DECODE_PROTOCOL_ERROR": _not_mqtt,
     "AWS_ERROR_MQTT_PROTOCOL_ERROR": _connack_refused_311,
 }
 

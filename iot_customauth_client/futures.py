@@ -25,9 +25,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from . import outbox_errors
 from .clock import Timer
-from .errors import CustomAuthError, NotSupported, OperationTimeout
+from .errors import CustomAuthError, OperationTimeout
 from .messages import Message, PublishResult
+from .timeouts import check_timeout
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -153,10 +155,11 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
         `SqliteOutbox`, or with QoS 0: then nothing is ever stored.
         """
         self._check()
+        check_timeout(timeout)
         outbox, entry = self._outbox, self._entry
         if outbox is not None and entry is not None and not self.done():
             if not outbox.keeps or not entry.qos:
-                raise _never_stored(outbox, entry)
+                raise outbox_errors.never_stored(entry, keeps=outbox.keeps)
             if not outbox.wait_stored(entry, timeout):
                 raise OperationTimeout(
                     f"the message to {entry.topic!r} was not stored within {timeout} s; it may be yet", stage="queued"
@@ -164,7 +167,7 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
             if entry.stored:
                 return
             if not entry.settled:  # the connection was only being opened when the wait began
-                raise _never_stored(outbox, entry)
+                raise outbox_errors.never_stored(entry, keeps=outbox.keeps)
         self.result(None if self.done() else timeout)
 
     def __repr__(self) -> str:
@@ -232,14 +235,6 @@ class PublishFuture(concurrent.futures.Future[PublishResult]):
             self._timer = None
             timer.cancel()
         self._outbox = self._entry = None
-
-
-def _never_stored(outbox: Outbox, entry: Outgoing) -> NotSupported:
-    return NotSupported(
-        f"the message to {entry.topic!r} is kept in memory only"
-        + ("" if outbox.keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
-        + ("" if entry.qos else "; QoS 0 is never stored")
-    )
 
 
 def _call(fn: Callable[[Any], object], future: concurrent.futures.Future[PublishResult]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import ConnectionClosed, CustomAuthError, MessageExpired, NotConnected, OutboxFull
+from .errors import ConnectionClosed, CustomAuthError, MessageExpired, NotConnected, NotSupported, OutboxFull
 from .outbox_values import OutboxLimits
 from .outgoing import Outgoing
 
@@ -10,6 +10,15 @@ from .outgoing import Outgoing
 def not_connected(entry: Outgoing) -> NotConnected:
     """There is no connection, and the message has QoS 0."""
     return NotConnected(f"not connected: a QoS 0 message to {entry.topic!r} is not kept for later")
+
+
+def never_stored(entry: Outgoing, *, keeps: bool) -> NotSupported:
+    """Nobody stores it, so it is no use to wait for that; `keeps`: the outbox has a file."""
+    return NotSupported(
+        f"the message to {entry.topic!r} is kept in memory only"
+        + ("" if keeps else ": only a connection with outbox=SqliteOutbox(...) stores messages")
+        + ("" if entry.qos else "; QoS 0 is never stored")
+    )
 
 
 def full(messages: int, limits: OutboxLimits) -> OutboxFull:

@@ -25,6 +25,7 @@ def test_the_sync_face_refuses_it(dial: Dial, topic: str, timeout: Any) -> None:
         failure(ConfigurationError, call, timeout)
     connection.flush(WAIT)
     assert connection.stats().published == 0
+    failure(ConfigurationError, connection.publish(topic, b"").wait_stored, timeout)
 
 
 @NO_TIMEOUTS
@@ -40,6 +41,8 @@ def test_the_asyncio_face_refuses_it(here: Place, timeout: Any) -> None:
                 with pytest.raises(ConfigurationError):
                     await call(timeout)
             assert connection.stats().published == 0
+            with pytest.raises(ConfigurationError):
+                await connection.publish("open/a").wait_stored(timeout)
 
     run(main())
 

@@ -6,6 +6,7 @@ Each is tried again until the time of `connect()` is over, and the error is then
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,26 @@ def test_a_server_that_hangs_up_is_told_after_the_second_time(protocol: str, cli
     with Stub(lambda _: None) as stub:
         error = refuses(ClosedBeforeConnack, settings_for(stub, client_id, protocol), timeout=WAIT)
         check_error(error, code="closed_before_connack")
+
+
+class Babbler(MqttStub):
+    """Speaks TLS, and then something that nobody understands."""
+
+    def _converse(self, secure: ssl.SSLSocket) -> None:
+        secure.recv(65_536)
+        secure.sendall(bytes(range(256)))
+        self.over.wait()
+
+
+def test_what_answers_and_does_not_speak_mqtt_is_told_so(
+    client_id: str, authority: trustme.CA, authority_file: Path
+) -> None:
+    with Babbler(authority) as babbler:
+        cause = cause_of_timeout(babbler.settings(client_id, authority_file), timeout=1)
+    check_error(cause, code="not_mqtt", phase="connect")
+    assert "does not speak MQTT 5" in str(cause)
+    assert isinstance(cause, EndpointUnreachable)
+    assert "the port is wrong" in cause.likely_causes
 
 
 @BOTH
