@@ -134,10 +134,12 @@ class Session:
         self._hang_ups = HangUps(
             self.outbox, self._subscribing, client_id=settings.client_id, clock=clock, runtime=runtime, serial=serial
         )
-        asking = {"clock": clock, "runtime": runtime, "run_async": run_async, "post": serial.post}
+        preparing = partial(
+            Preparing, settings, source, clock=clock, runtime=runtime, run_async=run_async, post=serial.post
+        )
         self._attempting = Attempting(
             settings,
-            Preparing(settings, source, **asking),  # type: ignore[arg-type]
+            preparing(),
             inbox=self.inbox,
             runtime=runtime,
             serial=serial,
@@ -146,7 +148,7 @@ class Session:
         )
         self._renewal = Renewal(
             settings,
-            Preparing(settings, source, **asking),  # type: ignore[arg-type]
+            preparing(),
             self.outbox,
             self.inbox,
             key=self.key,
