@@ -282,7 +282,7 @@ def test_peers_that_reset_the_connection_disturb_nobody(
         endpoint.wait_for("closed", connection=number + 1, timeout=5)
     serves_a_good_client(endpoint)
     endpoint.stop()
-    assert not caplog.records
+    assert not [record for record in caplog.records if not record.name.startswith("awscrt")]
 
 
 def test_a_client_that_closes_while_it_is_hung_up_on_disturbs_nobody(
@@ -298,7 +298,7 @@ def test_a_client_that_closes_while_it_is_hung_up_on_disturbs_nobody(
     assert endpoint._needs_running().call(close_then_hang_up)
     endpoint.wait_for("closed", timeout=5)
     serves_a_good_client(endpoint)
-    assert not caplog.records
+    assert not [record for record in caplog.records if not record.name.startswith("awscrt")]
 
 
 def test_half_open_connections_beyond_the_limit_cost_the_oldest_its_place(endpoint: LocalEndpoint) -> None:
