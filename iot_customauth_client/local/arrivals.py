@@ -108,9 +108,9 @@ class Arrivals:
         self._router.resume(live, moment, effects)
 
     def refuse(self, connection: int, packet: Connect, refusal: RefusedConnect, effects: list[Effect]) -> None:
-        """Refuse a CONNECT: CONNACK for MQTT 5, a hang-up without a word for 3.1.1."""
+        """Refuse a CONNECT: CONNACK for MQTT 5, if there is a code; a hang-up without a word for 3.1.1."""
         reason_code: int | None = None
-        if packet.version is Version.MQTT5:
+        if packet.version is Version.MQTT5 and refusal.reason_code is not None:
             acknowledgement = self._answers.refusal(packet, refusal.reason_code)
             if acknowledgement is not None:
                 reason_code = refusal.reason_code

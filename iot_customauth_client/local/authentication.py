@@ -25,6 +25,7 @@ from ..carriage import NAME_PARAMETER, SIGNATURE_PARAMETER
 from . import credential_advice as advice
 from .authorizer_calls import Answer
 from .authorizers import LocalAuthorizer
+from .choices import DEFAULT_CHOICES, Choices
 from .events import AuthorizerOutcome
 from .presented import Carried, Carrier, Presented, choose_carrier, conflict
 from .redaction import scrub, shown_result
@@ -64,9 +65,12 @@ class Verdict:
 class Authentication:
     """The authorizers of an endpoint, and the way from what a client presents to one of them."""
 
-    def __init__(self, authorizers: Mapping[str, LocalAuthorizer], default: str | None) -> None:
+    def __init__(
+        self, authorizers: Mapping[str, LocalAuthorizer], default: str | None, choices: Choices = DEFAULT_CHOICES
+    ) -> None:
         self._authorizers = authorizers
         self._default = default
+        self._choices = choices
         self._default_key = None if default is None else authorizers[default].token_key_name
 
     def wanted(self, presented: Presented) -> str | None:

@@ -48,6 +48,7 @@ from ..topics import check_topic_name
 from .agenda import Agenda
 from .answers import Answers
 from .arrivals import Arrivals
+from .choices import DEFAULT_CHOICES, Choices
 from .codec import (
     NO_PROPERTIES,
     CodecError,
@@ -112,6 +113,7 @@ class Broker:
     quotas: `aws` enforces the service's rates (`quotas.py`); sizes and counts are always enforced.
     session_expiry_seconds: the account's "persistent session expiry period", 1 to 604,800: what MQTT 3.1.1 gets, and
         the most that MQTT 5 gets.
+    choices: how it behaves where the service's behaviour is not known.
     max_queued_messages, max_queued_bytes: what may wait for one client, or for one shared subscription. A connected
         client over it is disconnected (THROTTLED, code 151), since leaving out messages of QoS 1 would go unnoticed;
         for one that is away, newer messages are dropped.
@@ -135,6 +137,7 @@ class Broker:
         refused_subscribe_311: RefusedSubscribe311 = "hang_up",
         quotas: Quotas = "off",
         session_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
+        choices: Choices = DEFAULT_CHOICES,
         max_queued_messages: int = MAX_QUEUED_MESSAGES,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
         max_retained_messages: int = MAX_RETAINED_MESSAGES,
@@ -150,6 +153,7 @@ class Broker:
                 f"{MAX_SESSION_EXPIRY_SECONDS} s"
             )
         self._at = float("-inf")
+        self._choices = choices
         self.faults: Final = Faults() if faults is None else faults
         """What is to be done wrong on demand."""
         self._agenda = Agenda()
@@ -202,10 +206,14 @@ class Broker:
         return effects
 
     def refuse(self, connection: int, packet: Connect, *, cause: str, explanation: str) -> list[Effect]:
-        """Refuse a CONNECT that failed authentication: CONNACK 135 for MQTT 5, a hang-up without a word for 3.1.1."""
+        """Refuse a CONNECT that failed authentication: 3.1.1 is hung up on without a word, MQTT 5 gets CONNACK.
+
+        Its code is not documented: see `Choices.refused_connect_mqtt5`.
+        """
         effects: list[Effect] = []
         if not self._connections.is_known(connection):
-            refusal = RefusedConnect(ReasonCode.NOT_AUTHORIZED, cause, explanation)
+            told = self._choices.refused_connect_mqtt5
+            refusal = RefusedConnect(None if told == "hang_up" else ReasonCode(told), cause, explanation)
             self._arrivals.refuse(connection, packet, refusal, effects)
         return effects
 

@@ -194,7 +194,8 @@ class HttpTalk:
         refusal = refuse_upgrade(exchange.request)
         if refusal is None:
             wrong = self._server.authentication.check_upgrade(exchange.presented)
-            refusal = forbidden(wrong.cause, wrong.explanation) if wrong else None
+            status = self._server.choices.refused_upgrade_status
+            refusal = forbidden(wrong.cause, wrong.explanation, status=status) if wrong else None
         if refusal is not None:
             self._refuse(exchange.trace_id, refusal)
             return False
