@@ -261,6 +261,15 @@ def test_a_denied_delivery(version: Version, qos: int, choice: str, stays: bool)
         assert "receive from 'secret' is not allowed" in ended.explanation
 
 
+def test_two_copies_that_may_not_be_received_end_the_connection_once() -> None:
+    d = driver(denied_delivery="disconnect")
+    d.connect(1, policy=everything_but("iot:Receive", "topic/secret"))
+    d.subscribe(1, "secret", "+", "#")
+    d.carry_out(d.broker.publish("secret", b"x", now=d.now, at=d.at))
+    assert d.disconnects(1) == [135]
+    assert len(d.of(Disconnected)) == 1
+
+
 def test_a_stored_message_that_may_not_be_received_ends_the_connection_that_resumes_its_session() -> None:
     d = driver(denied_delivery="disconnect")
     d.connect(1, connect(kept=True))
@@ -358,6 +367,9 @@ def test_however_often_a_session_is_resumed_new_packet_ids_do_not_run_out() -> N
         d.close(number - 1)
         d.connect(number, connect(kept=True))
     assert [each.payload for each in d.received(699)] == [bytes([number]) for number in range(100)]
+    d.acknowledge(699)
+    d.carry_out(d.broker.publish("t", b"new", qos=1, now=d.now, at=d.at))
+    assert [each.payload for each in d.received(699)] == [b"new"]
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 1_800])
