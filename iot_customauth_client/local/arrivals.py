@@ -11,6 +11,7 @@ from dataclasses import replace
 from ..authorizer.policy import Decision
 from .admission import Admission, admit
 from .answers import Answers
+from .choices import Choices
 from .codec import Connect, Property, ReasonCode, Version, encode
 from .connections import Connections
 from .effects import Effect, Grant, HangUp, Happened, Send
@@ -31,6 +32,7 @@ class Arrivals:
     __slots__ = (
         "_account",
         "_answers",
+        "_choices",
         "_connect_rates",
         "_connections",
         "_faults",
@@ -54,6 +56,7 @@ class Arrivals:
         region: str,
         account: str,
         quotas: Quotas,
+        choices: Choices,
         new_uuid: Callable[[], str],
     ) -> None:
         self._connections = connections
@@ -65,6 +68,7 @@ class Arrivals:
         self._region = region
         self._account = account
         self._quotas: Quotas = quotas
+        self._choices = choices
         self._new_uuid = new_uuid
         self._connect_rates = ConnectRates()
 
@@ -108,9 +112,9 @@ class Arrivals:
         self._router.resume(live, moment, effects)
 
     def refuse(self, connection: int, packet: Connect, refusal: RefusedConnect, effects: list[Effect]) -> None:
-        """Refuse a CONNECT: CONNACK for MQTT 5, a hang-up without a word for 3.1.1."""
+        """Refuse a CONNECT: CONNACK for MQTT 5, if there is a code; a hang-up without a word for 3.1.1."""
         reason_code: int | None = None
-        if packet.version is Version.MQTT5:
+        if packet.version is Version.MQTT5 and refusal.reason_code is not None:
             acknowledgement = self._answers.refusal(packet, refusal.reason_code)
             if acknowledgement is not None:
                 reason_code = refusal.reason_code
@@ -138,6 +142,7 @@ class Arrivals:
             region=self._region,
             account=self._account,
             session_expiry_seconds=self._sessions.granted_expiry(packet),
+            choices=self._choices,
             new_uuid=self._new_uuid,
             report=report,
         )
