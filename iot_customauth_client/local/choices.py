@@ -31,12 +31,17 @@ class Choices:
         refused_upgrade_status: the HTTP status of a WebSocket upgrade whose credentials are refused: `403` or `401`.
             AWS documents 403 for HTTPS publishes only.
 
+        disallowed_override: what happens to an authorizer's name that a client sends to a domain configuration whose
+            `allow_authorizer_override` is false, if it is not the default authorizer's. AWS documents no answer; users
+            report both. `"ignore"`: the default authorizer is asked, and the log warns; `"refuse"`.
+
     Raises:
         ConfigurationError: (also a ValueError) a value that is not among these.
     """
 
     refused_connect_mqtt5: Literal[135, 134, "hang_up"] = 135
     refused_upgrade_status: Literal[403, 401] = 403
+    disallowed_override: Literal["ignore", "refuse"] = "ignore"
 
     def __post_init__(self) -> None:
         for name, kind in _kinds().items():

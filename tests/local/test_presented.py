@@ -135,16 +135,14 @@ def test_headers_win_over_the_query_and_the_query_over_the_user_name(authenticat
     everywhere = in_headers((NAME, "plain"), query=f"{NAME}=off", username=username)
     assert authentication.carrier(everywhere) is Carrier.HEADERS
     assert authentication.wanted(everywhere) == "plain"
-    warning = authentication.warning(everywhere)
-    assert warning is not None
-    cause, explanation = warning
+    ((cause, explanation),) = authentication.warnings(everywhere)
     assert cause == "credentials_in_two_places"
     assert "the HTTP headers and also in the URL's query and the MQTT user name" in explanation
     query = in_headers(query=f"{NAME}=off", username=username)
     assert authentication.carrier(query) is Carrier.QUERY
     inside = in_headers(query="a=b", username=username)
     assert authentication.carrier(inside) is Carrier.USERNAME
-    assert authentication.warning(inside) is None
+    assert authentication.warnings(inside) == []
 
 
 def test_an_upgrade_without_credentials_waits_for_connect(authentication: Authentication) -> None:
