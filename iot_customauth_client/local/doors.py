@@ -28,7 +28,8 @@ from iot_customauth_client.errors import ConfigurationError
 
 _MAX_SHOWN_CHARACTERS = 100
 _MAX_SHOWN_NAMES = 8
-_HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # no underscore: no certificate could be made for the name
+_HOST_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
 _MAX_HOST_NAME_CHARACTERS = 253
 
 
@@ -193,6 +194,7 @@ def check_host_name(name: str) -> str:
         raise ConfigurationError(f"host name {name!r} ends with a dot; write {name[:-1]!r}")
     if len(canonical) > _MAX_HOST_NAME_CHARACTERS or _HOST_NAME.fullmatch(canonical) is None:
         raise ConfigurationError(
-            f"{name!r} is not a host name: write it without scheme, port and path, non-ASCII labels in their xn-- form"
+            f"{name!r} is not a host name: labels of 1 to 63 letters, digits and hyphens, with dots between, no scheme,"
+            " port or path; non-ASCII labels in their xn-- form"
         )
     return canonical
