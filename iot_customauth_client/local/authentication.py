@@ -87,7 +87,8 @@ class Authentication:
 
     def wanted(self, presented: Presented) -> str | None:
         """Return the name of the authorizer that this leads to, if there is one."""
-        name = self._name(self._read(presented))
+        carried = self._read(presented)
+        name = None if self._refuses_name(carried) else self._name(carried)
         return name if name in self._authorizers else None
 
     def carrier(self, presented: Presented) -> Carrier | None:
@@ -103,7 +104,7 @@ class Authentication:
         found: list[tuple[str, str]] = []
         carried = self._read(presented)
         idle_name = self._idle_name(carried)
-        if idle_name is not None and self._choices.disallowed_override == "ignore":
+        if idle_name is not None and not self._refuses_name(carried):
             found.append(("override_ignored", advice.override_ignored(idle_name, self._default or "", self._domain)))
         name = self.wanted(presented)
         if name is not None and self._authorizers[name].signing_disabled and carried.get(SIGNATURE_PARAMETER):
@@ -166,6 +167,10 @@ class Authentication:
         given = None if self._may_name else carried.get(NAME_PARAMETER)
         return None if given == self._default else given
 
+    def _refuses_name(self, carried: Carried) -> bool:
+        """Tell whether a client is refused for the name that it gave."""
+        return self._choices.disallowed_override == "refuse" and self._idle_name(carried) is not None
+
     def _verified(self, presented: Presented) -> tuple[str, LocalAuthorizer, Carried, bool]:
         """Return the authorizer, its name, where it was named, and whether a signature was verified."""
         if presented.has_sigv4:
@@ -181,9 +186,8 @@ class Authentication:
         if "?" in carried.base:
             raise _Refused("username_unreadable", advice.TWO_QUESTION_MARKS)
         _check_repeated(carried, limits.RESERVED_PARAMETERS)
-        idle_name = self._idle_name(carried)
-        if idle_name is not None and self._choices.disallowed_override == "refuse":
-            sentence = advice.override_refused(idle_name, self._default or "", self._domain)
+        if self._refuses_name(carried):
+            sentence = advice.override_refused(self._idle_name(carried) or "", self._default or "", self._domain)
             raise _Refused("override_not_allowed", sentence)
         name = self._name(carried)
         if name is None:

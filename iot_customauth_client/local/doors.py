@@ -194,7 +194,7 @@ def check_host_name(name: str) -> str:
         raise ConfigurationError(f"host name {name!r} ends with a dot; write {name[:-1]!r}")
     if len(canonical) > _MAX_HOST_NAME_CHARACTERS or _HOST_NAME.fullmatch(canonical) is None:
         raise ConfigurationError(
-            f"{name!r} is not a host name: labels of 1 to 63 letters, digits and hyphens, with dots between, no scheme,"
-            " port or path; non-ASCII labels in their xn-- form"
+            f"{name!r} is not a host name: write it without scheme, port and path, as labels of 1 to 63 letters, digits"
+            " and hyphens with dots between; non-ASCII labels in their xn-- form"
         )
     return canonical

@@ -305,6 +305,7 @@ def test_a_name_that_may_not_be_given_is_refused_if_so_chosen(make_endpoint: Mak
     assert [each["cause"] for each in told] == ["override_not_allowed"] * 3
     assert all("allow_authorizer_override" in str(each["explanation"]) for each in told)
     assert not endpoint.events.of_kind("authorizer_called")
+    assert endpoint.wait_for(events.ConnectReceived, timeout=10).authorizer is None
     with mqtt(endpoint, "mqtt.example.com") as client:
         client.connected(username=f"user?{NAME}=own")
     with mqtt(endpoint, "localhost", "mqtt") as client:
