@@ -11,6 +11,7 @@ from dataclasses import replace
 from ..authorizer.policy import Decision
 from .admission import Admission, admit
 from .answers import Answers
+from .choices import Choices
 from .codec import Connect, Property, ReasonCode, Version, encode
 from .connections import Connections
 from .effects import Effect, Grant, HangUp, Happened, Send
@@ -31,6 +32,7 @@ class Arrivals:
     __slots__ = (
         "_account",
         "_answers",
+        "_choices",
         "_connect_rates",
         "_connections",
         "_faults",
@@ -54,6 +56,7 @@ class Arrivals:
         region: str,
         account: str,
         quotas: Quotas,
+        choices: Choices,
         new_uuid: Callable[[], str],
     ) -> None:
         self._connections = connections
@@ -65,6 +68,7 @@ class Arrivals:
         self._region = region
         self._account = account
         self._quotas: Quotas = quotas
+        self._choices = choices
         self._new_uuid = new_uuid
         self._connect_rates = ConnectRates()
 
@@ -138,6 +142,7 @@ class Arrivals:
             region=self._region,
             account=self._account,
             session_expiry_seconds=self._sessions.granted_expiry(packet),
+            choices=self._choices,
             new_uuid=self._new_uuid,
             report=report,
         )

@@ -55,6 +55,7 @@ from .codec import (
     Connect,
     Disconnect,
     Packet,
+    PingReq,
     Properties,
     Publish,
     ReasonCode,
@@ -159,7 +160,7 @@ class Broker:
         self._agenda = Agenda()
         post = Post(self.faults, self._agenda)
         answers = Answers(post, new_uuid)
-        deliveries = Deliveries(post, self._agenda, quotas=quotas)
+        deliveries = Deliveries(post, self._agenda, quotas=quotas, choices=choices)
         sharing = Sharing(
             deliveries,
             self._agenda,
@@ -175,11 +176,12 @@ class Broker:
             self._router,
             self._agenda,
             max_expiry_seconds=session_expiry_seconds,
+            choices=choices,
             max_kept=max_kept_sessions,
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
         )
-        self._connections = Connections(self._sessions, self._router, answers, post, self._agenda)
+        self._connections = Connections(self._sessions, self._router, answers, post, self._agenda, choices=choices)
         self._arrivals = Arrivals(
             self._connections,
             self._sessions,
@@ -190,9 +192,12 @@ class Broker:
             region=region,
             account=account,
             quotas=quotas,
+            choices=choices,
             new_uuid=new_uuid,
         )
-        self._dialogue = Dialogue(self._router, answers, self.faults, refused_subscribe_311=refused_subscribe_311)
+        self._dialogue = Dialogue(
+            self._router, answers, self.faults, refused_subscribe_311=refused_subscribe_311, choices=choices
+        )
 
     # -- before CONNACK -------------------------------------------------------------------------------------------
 
@@ -229,6 +234,7 @@ class Broker:
                 self._connections.hang_up_early(connection, "not_connected", explanation, effects)
             return effects
         live.last_heard = now
+        live.idle = live.idle and isinstance(packet, PingReq)
         try:
             if isinstance(packet, Disconnect):
                 self._connections.leave(live, packet, moment, effects)
@@ -269,24 +275,34 @@ class Broker:
         """Replace what a client may do: its authorizer was asked again and allowed it.
 
         Subscriptions stay; each delivery and each publish is decided by the new policies. If they do not allow
-        `iot:Connect` any more the connection ends: whether the service asks that again is not documented.
+        `iot:Connect` any more the connection ends, unless `Choices.connect_after_refresh` says otherwise.
         """
         moment, effects = self._begin(now, at)
         live = self._connections.get(connection)
         if live is None:
             return effects
         live.permissions, decision = live.permissions.regrant(grant)
-        if not decision.allowed:
+        if not decision.allowed and self._choices.connect_after_refresh == "asked":
             event = Decided(connection, live.client_id, decision.action, decision.resource, False, decision.explanation)
             effects.append(Happened(event))
             explanation = f"after a refresh it may not be connected: {decision.explanation}"
-            self._connections.kick(live, DisconnectReason.AUTH_ERROR, explanation, moment, effects)
+            self._connections.revoke(live, explanation, moment, effects)
             self._connections.settle(moment, effects)
         return effects
 
     def revoke(self, connection: int, explanation: str, *, now: float, at: float) -> list[Effect]:
-        """End a live connection whose authorizer was asked again and did not allow it: code 135, AUTH_ERROR."""
-        return self.end(connection, DisconnectReason.AUTH_ERROR, explanation, now=now, at=at)
+        """End a live connection whose authorizer was asked again and did not allow it: AUTH_ERROR."""
+        moment, effects = self._begin(now, at)
+        live = self._connections.get(connection)
+        if live is not None:
+            self._connections.revoke(live, explanation, moment, effects)
+            self._connections.settle(moment, effects)
+        return effects
+
+    def was_idle(self, connection: int) -> bool:
+        """Tell whether a live connection has sent nothing but pings since its CONNECT."""
+        live = self._connections.get(connection)
+        return live is not None and live.idle
 
     def shut_down(self, connection: int, *, now: float, at: float) -> list[Effect]:
         """End a live connection because the endpoint stops; nothing happens to one that is not live."""

@@ -23,12 +23,13 @@ import contextlib
 import select
 import socket
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from .. import limits
 from .authentication import Authentication
 from .codec import Packet
-from .doors import Door, TurnAway
+from .doors import Alert, Door, TurnAway
 from .events import Closed, Event, Handshake, Opened, TurnedAway
 from .events import Proxied as ProxiedEvent
 from .front import Front, Hello, Proxied
@@ -248,12 +249,21 @@ class ClientConnection(asyncio.Protocol):
         offer = hello.client_hello
         chosen = self.server.domains.choose(offer.server_name, offer.alpn)
         if isinstance(chosen, TurnAway):
-            self.turn_away(chosen)
+            self._turn_away_at_hello(chosen)
             return
         self.domain, self._door = chosen
         self._tls = TlsStream(self.server.contexts[self._door])
         self.stage = Stage.TLS
         self._receive_tls(hello.received)
+
+    def _turn_away_at_hello(self, turn_away: TurnAway) -> None:
+        """Turn a ClientHello away; for one without a served name the choices say how."""
+        how = self.server.choices.unknown_server_name if turn_away.alert is Alert.UNRECOGNIZED_NAME else "alert"
+        if how == "reset":
+            self._happened(TurnedAway(self.number, turn_away.cause, turn_away.explanation))
+            self.drop("rst")
+        else:
+            self.turn_away(turn_away if how == "alert" else replace(turn_away, alert=None))
 
     def _receive_tls(self, data: bytes) -> None:
         tls = self._tls

@@ -6,12 +6,12 @@ behaviour seen at the service; *choice* where nothing is known):
 
     refused                       MQTT 5                                   MQTT 3.1.1
     PUBLISH of QoS 1              PUBACK with the code                     hang up, no PUBACK
-    PUBLISH of QoS 0              DISCONNECT with the code (choice)        hang up
+    PUBLISH of QoS 0              DISCONNECT with the code (`Choices`)     hang up
     a filter of SUBSCRIBE         SUBACK with the code at its place        hang up, no SUBACK (option: SUBACK 0x80)
     more than 8 filters           SUBACK 151 for each (choice)             hang up
     QoS 2 in PUBLISH              DISCONNECT 155                           hang up, no PUBREC
     QoS 2 in SUBSCRIBE            QoS 1 is granted (MQTT-3.2.2-10)         hang up, no SUBACK
-    delivery not allowed          left out, the connection stays           the same
+    delivery not allowed          left out, the connection stays (`Choices`)  the same
     payload over 128 KiB          DISCONNECT 151 (choice of code)          hang up
     the 101st unacknowledged      DISCONNECT 147                           left out, no PUBACK
     PUBLISH over 100/s            left out; PUBACK 151 for QoS 1 (choice)  left out, no PUBACK
@@ -34,6 +34,7 @@ from ..limits import (
 )
 from ..topics import check_topic_filter
 from .answers import Answers
+from .choices import Choices
 from .codec import (
     Connect,
     Packet,
@@ -74,15 +75,22 @@ _VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to", S
 class Dialogue:
     """Takes the packets of connected clients, all but DISCONNECT, which is the broker's."""
 
-    __slots__ = ("_answers", "_faults", "_refused_subscribe_311", "_router")
+    __slots__ = ("_answers", "_choices", "_faults", "_refused_subscribe_311", "_router")
 
     def __init__(
-        self, router: Router, answers: Answers, faults: Faults, *, refused_subscribe_311: RefusedSubscribe311
+        self,
+        router: Router,
+        answers: Answers,
+        faults: Faults,
+        *,
+        refused_subscribe_311: RefusedSubscribe311,
+        choices: Choices,
     ) -> None:
         self._router = router
         self._answers = answers
         self._faults = faults
         self._refused_subscribe_311 = refused_subscribe_311
+        self._choices = choices
 
     def hear(self, live: LiveConnection, packet: Packet, moment: Moment, effects: list[Effect]) -> None:
         """Take one packet. Raises `Offence` if the connection has to end."""
@@ -135,7 +143,12 @@ class Dialogue:
                 return
             self._check_publish(live, packet, message, moment, effects)
         except RefusedOperation as refusal:
-            if live.version is Version.MQTT311 or packet.packet_id is None:
+            if live.version is Version.MQTT311:
+                raise
+            if packet.packet_id is None:
+                denied = refusal.reason is DisconnectReason.AUTH_ERROR
+                if denied and self._choices.denied_publish_qos0_mqtt5 == "ignored":
+                    return
                 raise
             properties = self._answers.reason_for(live, "PUBACK", refusal.reason_code)
             refused = PubAck(packet.packet_id, refusal.reason_code, properties)
