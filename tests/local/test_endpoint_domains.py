@@ -219,6 +219,15 @@ def test_a_disabled_domain_gets_an_alert_and_an_explanation(service: LocalEndpoi
     assert "set its status to ENABLED" in told.explanation
 
 
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_a_disabled_domain_ends_as_an_unknown_name_does(make_endpoint: MakeEndpoint, how: Any) -> None:
+    off = DomainConfiguration(domain_name="off.example.com", status="DISABLED")
+    endpoint = make_endpoint({"a": allow_all}, domains={"off": off}, choices=Choices(unknown_server_name=how))
+    with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
+        mqtt(endpoint, "off.example.com", "mqtt")
+    endpoint.wait_for(events.TurnedAway, cause="domain_disabled", timeout=10)
+
+
 # -- whom it asks -----------------------------------------------------------------------------------------------------
 
 

@@ -218,3 +218,24 @@ def test_nothing_of_headers_and_query_is_shown_that_may_be_a_secret(authenticati
     }
     assert "s3cr3t" not in repr(presented)
     assert "s3cr3t" not in repr(presented.http)
+
+
+def test_an_empty_name_is_a_name_and_leads_nowhere() -> None:
+    authorizer = LocalAuthorizer(function, signing_disabled=True)
+    authentication = Authentication({"default": authorizer}, "default")
+    presented = in_username((NAME, ""))
+    assert refusal_of(authentication, presented).cause == "authorizer_unknown"
+    assert authentication.wanted(presented) is None
+    assert authentication.wanted(in_username(("a", "b"))) == "default"
+
+
+@pytest.mark.parametrize("place", [in_headers, in_query, in_username])
+def test_where_no_name_may_be_given_the_carrier_is_found_by_the_defaults_token(place: Callable[..., Presented]) -> None:
+    authorizer = LocalAuthorizer(function, signing_disabled=True, token_key_name="Token")
+    authentication = Authentication({"default": authorizer}, "default", may_name=False)
+    for given in ((), ((NAME, "''"),), ((NAME, "nobody"),)):
+        presented = place(("Token", "t"), *given)
+        question = authentication.question(presented, connection_id="id")
+        assert isinstance(question, Question)
+        assert (question.name, question.event.get("token")) == ("default", "t")
+        assert [cause for cause, _ in authentication.warnings(presented)] == ["override_ignored"] * bool(given)
