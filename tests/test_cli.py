@@ -139,6 +139,14 @@ def test_with_json_there_is_nothing_but_json_on_stdout(serve: Callable[..., Serv
     assert "refused client id client_id" in serving.stderr.read_text()  # what the function printed
 
 
+def test_the_choices_of_the_file_are_the_endpoints(serve: Callable[..., Serving], tmp_path: Path) -> None:
+    file = tmp_path / "local.toml"
+    file.write_text("[choices]\nrefused_connect_mqtt5 = 134\n")
+    answer = serve("--config", str(file), "--authorizer", f"{NAME}={PASSWORD}").connect(b"wrong", name="unknown")
+    assert answer is not None
+    assert answer.reason_code == 134
+
+
 def test_secrets_are_printed_on_request_only(serve: Callable[..., Serving]) -> None:
     serving = serve("--config", "examples/local.toml", "--show-secrets")
     serving.connect()

@@ -171,7 +171,7 @@ class Broker:
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
         )
-        self._router = Router(deliveries, sharing, max_retained_messages=max_retained_messages)
+        self._router = Router(deliveries, sharing, max_retained_messages=max_retained_messages, choices=choices)
         self._sessions = Sessions(
             self._router,
             self._agenda,

@@ -30,6 +30,8 @@ class Choices:
             `135`, `134`, or `"hang_up"`: no CONNACK. A denial by the policy is 135 in any case.
         refused_upgrade_status: the HTTP status of a WebSocket upgrade whose credentials are refused: `403` or `401`.
             AWS documents 403 for HTTPS publishes only.
+        unknown_authorizer_status_https: the HTTP status of a publish that names an unknown authorizer, or none where
+            there is no default one: `403` or `401`. Of 403 AWS documents wrong signatures and denials only.
         unknown_server_name: how a TLS handshake ends whose server name (SNI) is absent or not served. AWS documents
             that it fails (page "Transport security"), not how. `"alert"`: the fatal TLS alert `unrecognized_name`;
             `"reset"`: the TCP connection is reset; `"close"`: it is closed without a word.
@@ -65,12 +67,17 @@ class Choices:
             `135`, `152`, or `"hang_up"`: none.
         end_of_life_mqtt5: the DISCONNECT code at the end of `disconnectAfterInSeconds`, and of the 24 hours of a
             WebSocket: `152`, `135`, or `"hang_up"`: none.
+        will_delay: whether the Will Delay Interval of MQTT 5 counts, which AWS does not speak of: `"honoured"`, or
+            `"ignored"`: the will is published as soon as the connection has ended.
         will_at_end_of_life: whether the will is published then: `"published"`, or `"dropped"`. The page "Lifecycle
             events" does not list these two reasons.
         denied_publish_qos0_mqtt5: what an MQTT 5 client gets for a PUBLISH of QoS 0 that its policy denies, which has
             no PUBACK to carry a code. `"disconnect"`: DISCONNECT 135; `"ignored"`: nothing, the message is lost.
         denied_delivery: what a client gets for a message that its policy does not let it receive (`iot:Receive`).
             `"left_out"`: nothing; `"disconnect"`: the connection ends, with DISCONNECT 135 for MQTT 5.
+        overlapping_filters: how often a message comes to a client that has subscribed to several filters that fit.
+            MQTT allows both. `"copy_for_each"`: once for each, with its QoS; `"one_copy"`: once, with the highest.
+            Shared subscriptions count each for itself.
         connect_over_https: whether an HTTPS publish, which has no client id, is asked `iot:Connect` too:
             `"not_asked"`, or `"asked"`, on the resource `client/`.
         thing_name: `${iot:Connection.Thing.ThingName}` and the condition `iot:Connection.Thing.IsAttached` in
@@ -92,6 +99,7 @@ class Choices:
 
     refused_connect_mqtt5: Literal[135, 134, "hang_up"] = 135
     refused_upgrade_status: Literal[403, 401] = 403
+    unknown_authorizer_status_https: Literal[403, 401] = 403
     unknown_server_name: Literal["alert", "reset", "close"] = "alert"
     packets_before_connack: Literal["wait", "hang_up"] = "wait"
     two_question_marks: Literal["refused", "last_counts"] = "refused"
@@ -107,9 +115,11 @@ class Choices:
     first_refresh_delay_seconds: int = 0
     failed_refresh_mqtt5: Literal[135, 152, "hang_up"] = 135
     end_of_life_mqtt5: Literal[152, 135, "hang_up"] = 152
+    will_delay: Literal["honoured", "ignored"] = "honoured"
     will_at_end_of_life: Literal["published", "dropped"] = "published"
     denied_publish_qos0_mqtt5: Literal["disconnect", "ignored"] = "disconnect"
     denied_delivery: Literal["left_out", "disconnect"] = "left_out"
+    overlapping_filters: Literal["copy_for_each", "one_copy"] = "copy_for_each"
     connect_over_https: Literal["not_asked", "asked"] = "not_asked"
     thing_name: Literal["no_value", "client_id"] = "no_value"
     announced_packet_bytes: Literal[149504, 131072, "left_out"] = 149504

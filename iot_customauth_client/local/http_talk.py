@@ -50,6 +50,8 @@ _CREDENTIALS_IN: Final[dict[Carrier | None, Literal["headers", "query"]]] = {
     Carrier.QUERY: "query",
 }
 
+_AUTHORIZER_NOT_KNOWN: Final = frozenset({"authorizer_not_named", "authorizer_unknown"})
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Exchange:
@@ -219,7 +221,9 @@ class HttpTalk:
         server = self._server
         question = self._line.authentication.question(exchange.presented, connection_id=exchange.trace_id)
         if isinstance(question, Refusal):
-            self._refuse(exchange.trace_id, forbidden(question.cause, question.explanation))
+            unknown = question.cause in _AUTHORIZER_NOT_KNOWN
+            status = server.choices.unknown_authorizer_status_https if unknown else 403
+            self._refuse(exchange.trace_id, forbidden(question.cause, question.explanation, status=status))
             return
         key = _client_key(question, exchange)
         kept = self._kept

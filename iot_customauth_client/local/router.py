@@ -3,11 +3,13 @@
 A message goes to every subscription that takes it; of a shared one, to one member. A client with overlapping filters
 gets one copy for each of them, each with the lesser of the two QoS: MQTT allows it (MQTT-3.3.5-1 for 3.1.1, section
 3.3.4 for 5), the service has no subscription identifiers to tell the copies apart, and what it does itself is not
-documented. A client that copes with two copies copes with one.
+documented. A client that copes with two copies copes with one; `Choices.overlapping_filters` gives it one.
 """
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
+from .choices import DEFAULT_CHOICES, Choices
 from .codec import PubAck
 from .deliveries import Deliveries
 from .effects import Effect, Happened
@@ -31,11 +33,17 @@ Key: TypeAlias = Session | str
 class Router:
     """All subscriptions and retained messages. Appends what is to be done to the list of effects it is given."""
 
-    __slots__ = ("_deliveries", "_retained", "_sharing", "_tree")
+    __slots__ = ("_choices", "_deliveries", "_retained", "_sharing", "_tree")
 
     def __init__(
-        self, deliveries: Deliveries, sharing: Sharing, *, max_retained_messages: int = MAX_RETAINED_MESSAGES
+        self,
+        deliveries: Deliveries,
+        sharing: Sharing,
+        *,
+        max_retained_messages: int = MAX_RETAINED_MESSAGES,
+        choices: Choices = DEFAULT_CHOICES,
     ) -> None:
+        self._choices = choices
         self._deliveries = deliveries
         self._sharing = sharing
         self._tree: FilterTree[Key, Subscription | SharedGroup] = FilterTree()
@@ -106,7 +114,10 @@ class Router:
             self._retained.keep(message)
         if not reaches_subscribers(message.topic):
             return
-        for found in self._tree.match(message.topic):
+        matches: Iterable[Subscription | SharedGroup] = self._tree.match(message.topic)
+        if self._choices.overlapping_filters == "one_copy":
+            matches = _one_for_each(matches, message)
+        for found in matches:
             if isinstance(found, SharedGroup):
                 self._sharing.share(found, message, moment, effects)
                 continue
@@ -157,5 +168,24 @@ class Router:
     def _deliver(
         self, subscription: Subscription, message: Message, retain: bool, moment: Moment, effects: list[Effect]
     ) -> None:
-        if not (subscription.no_local and message.publisher == subscription.session.client_id):
+        if _takes(subscription, message):
             self._deliveries.deliver(subscription, Delivery(message, retain), moment, effects)
+
+
+def _takes(subscription: Subscription, message: Message) -> bool:
+    """Tell whether a subscription takes a message that its filter fits (MQTT-3.8.3-3: not one's own with No Local)."""
+    return not (subscription.no_local and message.publisher == subscription.session.client_id)
+
+
+def _one_for_each(
+    matches: Iterable[Subscription | SharedGroup], message: Message
+) -> Iterable[Subscription | SharedGroup]:
+    """Return all shared subscriptions, and of each session the one subscription with the highest QoS."""
+    shared: list[SharedGroup] = []
+    best: dict[Session, Subscription] = {}
+    for found in matches:
+        if isinstance(found, SharedGroup):
+            shared.append(found)
+        elif _takes(found, message) and (found.session not in best or best[found.session].qos < found.qos):
+            best[found.session] = found
+    return [*shared, *best.values()]

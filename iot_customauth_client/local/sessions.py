@@ -10,7 +10,7 @@ to 7 days). The service may keep a session for up to 30 minutes longer: `Choices
 
 A will is due when the connection has ended, or after its Will Delay Interval, but no later than the session's end;
 a client that resumes its session before that takes it back (MQTT 5, section 3.1.3.2.2). AWS does not say whether the
-service knows that delay.
+service knows that delay: see `Choices.will_delay`.
 """
 
 from collections import deque
@@ -177,7 +177,8 @@ class Sessions:
             del moment, effects
             self._release_will(session)
 
-        delay = 0 if session.will is None else _will_delay(session.will.will)
+        honoured = self._choices.will_delay == "honoured"
+        delay = _will_delay(session.will.will) if session.will is not None and honoured else 0
         if not delay:
             self._release_will(session)
         elif delay < session.expiry_seconds:

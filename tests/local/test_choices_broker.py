@@ -6,9 +6,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from broker_driver import ACCOUNT, ARN, EVERYTHING, REGION, V5, V311, Driver, everything_but, grant, only, statement
-from hypothesis import given
-from hypothesis import strategies as st
+from broker_driver import ACCOUNT, EVERYTHING, REGION, V5, V311, Driver, everything_but, grant, only, statement
 
 from iot_customauth_client.local.broker import Broker, DisconnectReason
 from iot_customauth_client.local.choices import Choices
@@ -19,6 +17,8 @@ from iot_customauth_client.local.codec import (
     Property,
     PubAck,
     Publish,
+    Subscribe,
+    SubscribeRequest,
     Version,
     Will,
 )
@@ -26,7 +26,6 @@ from iot_customauth_client.local.effects import Grant
 from iot_customauth_client.local.events import Decided, Disconnected, Published, SessionEnded
 
 BOTH = pytest.mark.parametrize("version", [V5, V311])
-WILL_TOPIC = f"{ARN}topic/gone"
 
 
 def driver(**choices: Any) -> Driver:
@@ -40,106 +39,6 @@ def connect(version: Version = V5, *, will: bool = False, kept: bool = False, cl
     properties: dict[Property, Any] = {Property.SESSION_EXPIRY_INTERVAL: 100} if kept and version is V5 else {}
     last = Will("gone", b"it is gone", 1) if will else None
     return Connect(version, client_id, not kept, 60, will=last, properties=properties)
-
-
-# -- iot:Connect, asked once more --------------------------------------------------------------------------------------
-
-
-def on_the_will(*conditions: dict[str, object]) -> list[dict[str, object]]:
-    """Connecting hangs on conditions, everything else is allowed."""
-    connecting = {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}
-    rest = {"Effect": "Allow", "Action": ["iot:Publish", "iot:Subscribe", "iot:Receive"], "Resource": "*"}
-    return [*({**connecting, "Condition": each} for each in conditions), rest]
-
-
-TRAPS: list[dict[str, object]] = [
-    {"ArnEquals": {"iot:LastWillTopic": WILL_TOPIC}},
-    {"StringLike": {"iot:LastWillTopic": "*"}},
-    {"ForAnyValue:StringEquals": {"iot:ConnectAttributes": "LastWill"}},
-]
-HARMLESS: list[dict[str, object]] = [
-    {},
-    {"ArnEqualsIfExists": {"iot:LastWillTopic": WILL_TOPIC}},
-    {"ForAllValues:StringEquals": {"iot:ConnectAttributes": ["LastWill", "PersistentConnect"]}},
-    {"StringEquals": {"iot:ClientId": "device"}},
-    {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}},
-]
-
-
-@pytest.mark.parametrize("condition", TRAPS)
-@pytest.mark.parametrize(("version", "told"), [(V5, [135]), (V311, [])])
-def test_a_condition_on_the_will_lets_a_client_in_and_ends_it_a_minute_later(
-    condition: dict[str, object], version: Version, told: list[int]
-) -> None:
-    d = driver()
-    d.connect(1, connect(version, will=True), policy=on_the_will(condition))
-    d.advance(59)
-    assert not d.hung_up
-    d.advance(1)
-    assert d.hung_up == {1}
-    assert d.disconnects(1) == told
-    ended = d.last(Disconnected)
-    assert ended.reason == "AUTH_ERROR"
-    assert "a condition on iot:LastWillTopic" in ended.explanation
-    assert "holds at CONNECT only" in ended.explanation
-    assert (d.last(Decided).action, d.last(Decided).allowed) == ("iot:Connect", False)
-    assert [event.payload for event in d.of(Published)] == [b"it is gone"]
-
-
-@pytest.mark.parametrize("condition", HARMLESS)
-@pytest.mark.parametrize("will", [True, False])
-def test_a_condition_that_holds_without_the_will_too_ends_nothing(condition: dict[str, object], will: bool) -> None:
-    d = driver()
-    d.connect(1, connect(will=will), policy=on_the_will(condition))
-    assert not d.hung_up
-    assert d.broker.next_at() is None
-    d.advance(100_000)
-    assert not d.hung_up
-
-
-def test_a_statement_without_the_condition_beside_it_is_enough() -> None:
-    d = driver()
-    d.connect(1, connect(will=True), policy=on_the_will(TRAPS[0], {}))
-    d.advance(100_000)
-    assert not d.hung_up
-
-
-@given(st.integers(30, 300))
-def test_when_connect_is_asked_once_more_can_be_chosen(seconds: int) -> None:
-    d = driver(reauthorise_after_seconds=seconds)
-    d.connect(1, connect(will=True), policy=on_the_will(TRAPS[0]))
-    assert d.broker.next_at() == d.at + seconds
-    d.advance(seconds - 1)
-    assert not d.hung_up
-    d.advance(1)
-    assert d.hung_up == {1}
-    assert f"asked again {seconds} s after CONNACK" in d.last(Disconnected).explanation
-
-
-def test_it_can_be_never() -> None:
-    d = driver(reauthorise_after_seconds="never")
-    d.connect(1, connect(will=True), policy=on_the_will(TRAPS[0]))
-    d.advance(100_000)
-    assert not d.hung_up
-
-
-def test_it_does_not_run_on_real_time_and_ends_with_its_connection() -> None:
-    d = driver()
-    d.connect(1, connect(will=True), policy=on_the_will(TRAPS[0]))
-    d.now += 89
-    d.carry_out(d.broker.expire(d.now, d.at))
-    assert not d.hung_up
-    d.close(1)
-    assert d.broker.sizes()["planned"] == 0
-
-
-def test_policies_that_a_refresh_brought_before_it_count() -> None:
-    d = driver(reauthorise_after_seconds=300)
-    d.connect(1, connect(will=True), policy=on_the_will(TRAPS[0]))
-    d.advance(299)
-    d.carry_out(d.broker.regrant(1, grant(), now=d.now, at=d.at))
-    d.advance(100_000)
-    assert not d.hung_up
 
 
 # -- a refresh, and the end of a life ----------------------------------------------------------------------------------
@@ -261,6 +160,15 @@ def test_a_denied_delivery(version: Version, qos: int, choice: str, stays: bool)
         assert "receive from 'secret' is not allowed" in ended.explanation
 
 
+def test_two_copies_that_may_not_be_received_end_the_connection_once() -> None:
+    d = driver(denied_delivery="disconnect")
+    d.connect(1, policy=everything_but("iot:Receive", "topic/secret"))
+    d.subscribe(1, "secret", "+", "#")
+    d.carry_out(d.broker.publish("secret", b"x", now=d.now, at=d.at))
+    assert d.disconnects(1) == [135]
+    assert len(d.of(Disconnected)) == 1
+
+
 def test_a_stored_message_that_may_not_be_received_ends_the_connection_that_resumes_its_session() -> None:
     d = driver(denied_delivery="disconnect")
     d.connect(1, connect(kept=True))
@@ -270,6 +178,43 @@ def test_a_stored_message_that_may_not_be_received_ends_the_connection_that_resu
     d.connect(2, connect(kept=True), policy=everything_but("iot:Receive", "topic/secret"))
     assert d.disconnects(2) == [135]
     assert 2 in d.hung_up
+
+
+# -- overlapping filters, delayed wills --------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize(("choice", "copies"), [("copy_for_each", [0, 1, 0]), ("one_copy", [1])])
+def test_a_message_for_a_client_with_overlapping_filters(version: Version, choice: str, copies: list[int]) -> None:
+    d = driver(overlapping_filters=choice)
+    d.connect(1, connect(version))
+    d.connect(2)
+    for topic_filter, qos in (("#", 0), ("a/b", 1), ("a/+", 0)):
+        d.subscribe(1, topic_filter, qos=qos)
+    d.subscribe(1, "$share/group/a/b", qos=0)
+    d.subscribe(2, "a/#", qos=0)
+    d.carry_out(d.broker.publish("a/b", b"x", qos=1, now=d.now, at=d.at))
+    assert sorted(message.qos for message in d.received(1)) == sorted([*copies, 0])  # the shared one comes as ever
+    assert len(d.received(2)) == 1
+
+
+def test_one_copy_comes_by_a_filter_that_takes_the_clients_own_messages() -> None:
+    d = driver(overlapping_filters="one_copy")
+    d.connect(1)
+    d.receive(1, Subscribe(1, (SubscribeRequest("a", 1, no_local=True), SubscribeRequest("+", 0))))
+    d.publish(1, "a")
+    assert [message.qos for message in d.received(1)] == [0]
+
+
+@pytest.mark.parametrize(("choice", "at_once"), [("honoured", 0), ("ignored", 1)])
+def test_the_will_delay_of_a_kept_session(choice: str, at_once: int) -> None:
+    d = driver(will_delay=choice)
+    will = Will("gone", b"x", 1, properties={Property.WILL_DELAY_INTERVAL: 30})
+    d.connect(1, Connect(V5, "device", will=will, properties={Property.SESSION_EXPIRY_INTERVAL: 100}))
+    d.close(1)
+    assert len(d.of(Published)) == at_once
+    d.advance(30)
+    assert len(d.of(Published)) == 1
 
 
 # -- what policies can speak of ----------------------------------------------------------------------------------------
@@ -358,6 +303,9 @@ def test_however_often_a_session_is_resumed_new_packet_ids_do_not_run_out() -> N
         d.close(number - 1)
         d.connect(number, connect(kept=True))
     assert [each.payload for each in d.received(699)] == [bytes([number]) for number in range(100)]
+    d.acknowledge(699)
+    d.carry_out(d.broker.publish("t", b"new", qos=1, now=d.now, at=d.at))
+    assert [each.payload for each in d.received(699)] == [b"new"]
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 1_800])

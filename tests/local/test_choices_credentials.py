@@ -98,6 +98,17 @@ def test_the_status_of_a_refused_upgrade_can_be_chosen(
         assert client.post("/topics/t", x_amz_customauthorizer_name="nobody").status == 403
 
 
+@pytest.mark.parametrize("choice", [403, 401])
+@pytest.mark.parametrize("query", ["", f"?{NAME}=nobody"])
+def test_the_status_of_a_publish_that_leads_to_no_authorizer(
+    make_endpoint: MakeEndpoint, choice: Any, query: str
+) -> None:
+    endpoint = make_endpoint({"a": refusing}, choices=Choices(unknown_authorizer_status_https=choice))
+    with HttpClient(endpoint) as client:
+        assert client.post(f"/topics/t{query}").status == choice
+        assert client.post(f"/topics/t?{NAME}=a").status == 403  # documented, so not to be chosen
+
+
 @pytest.mark.parametrize("server_name", [None, "unknown.example"])
 @pytest.mark.parametrize("choice", ["alert", "reset", "close"])
 def test_how_a_handshake_without_a_served_name_ends_can_be_chosen(
