@@ -12,7 +12,7 @@ from typing import Final
 
 # -- the wire -----------------------------------------------------------------------------------------------------
 SERVICE_PORT: Final = 443
-"""Custom authentication is served on this port only (*custom auth*)."""
+"""The default endpoint serves custom authentication on this port only (*custom auth*)."""
 ALPN_MQTT: Final = "mqtt"
 """The ALPN name that selects MQTT with custom authentication (*custom auth*)."""
 MAX_USERNAME_BYTES: Final = 65_000
@@ -52,6 +52,11 @@ MIN_KEY_BITS: Final = 2_048
 """*custom auth*: an RSA key that signs tokens has at least so many bits."""
 RESERVED_PARAMETERS: Final = ("x-amz-customauthorizer-name", "x-amz-customauthorizer-signature")
 """*custom auth*: query names that the service reads itself."""
+
+DOMAIN_CONFIGURATION_NAME_PATTERN: Final = r"[\w.-]{1,128}"
+"""*API*: names of domain configurations (ASCII); those that begin with `IoT:` are the service's own."""
+MAX_AUTHORIZERS: Final = 10
+"""*quotas*: authorizers of an account."""
 
 # -- messages -----------------------------------------------------------------------------------------------------
 MAX_PAYLOAD_BYTES: Final = 131_072

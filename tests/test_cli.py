@@ -58,11 +58,11 @@ class Serving:
             packets = Decoder(version=Version.MQTT5).feed(answer)
             return packets[0] if packets and isinstance(packets[0], ConnAck) else None
 
-    def dial(self) -> ssl.SSLSocket:
+    def dial(self, server_name: str = "localhost") -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=self.ready["ca_file"])
         context.set_alpn_protocols(["mqtt"])
         raw = socket.create_connection((self.ready["host"], self.ready["port"]), timeout=10)
-        return context.wrap_socket(raw, server_hostname="localhost")
+        return context.wrap_socket(raw, server_hostname=server_name)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -104,6 +104,25 @@ def test_it_says_when_it_is_ready_and_ends_on_sigterm(serve: Callable[..., Servi
         assert expected in told
     assert "pass01" not in told
     assert "user01" not in told
+
+
+def test_domain_configurations_of_the_file_are_served_and_listed(serve: Callable[..., Serving], tmp_path: Path) -> None:
+    file = tmp_path / "local.toml"
+    file.write_text(
+        f'[authorizers.a]\nfunction = "{PASSWORD}"\nsigning_disabled = true\n'
+        '[domains.devices]\ndomain_name = "devices.example.com"\ndefault_authorizer = "a"\n'
+        'allow_authorizer_override = false\nauthentication_type = "CUSTOM_AUTH"\n'
+        'application_protocol = "SECURE_MQTT"\n'
+    )
+    serving = serve("--config", str(file))
+    with serving.dial("devices.example.com") as tls:
+        packet = Connect(Version.MQTT311, "client_id", username="user01", password=b"pass01")
+        tls.sendall(encode(packet, Version.MQTT311))
+        assert tls.recv(4) == b"\x20\x02\x00\x00"
+    assert serving.end() == 0
+    told = serving.stdout.read_text()
+    assert "domains      devices (devices.example.com, SECURE_MQTT)" in told
+    assert "ALPN mqtt, domain configuration devices" in told
 
 
 def test_with_json_there_is_nothing_but_json_on_stdout(serve: Callable[..., Serving]) -> None:

@@ -81,6 +81,7 @@ def _serve(config: LocalConfig, signalled: int) -> int:
         host=config.host,
         port=config.port,
         hostnames=config.hostnames,
+        domains=config.domains,
         cert_dir=config.cert_dir,
         region=config.region,
         account=config.account,
@@ -120,6 +121,7 @@ def _introduction(endpoint: LocalEndpoint, config: LocalConfig) -> str:
     return (
         f"local endpoint on {endpoint.host}:{endpoint.port}, which stands for the service's port 443\n"
         f"  host names   {', '.join(config.hostnames)}\n"
+        f"{_domains(config)}"
         f"  authorizers  {names}{default}\n"
         f"  policies     region {place.region or 'any'}, account {place.account or 'any'}\n"
         f"  CA file      {endpoint.ca_file}\n"
@@ -128,6 +130,11 @@ def _introduction(endpoint: LocalEndpoint, config: LocalConfig) -> str:
         f"try it: mosquitto_pub --tls-alpn mqtt --cafile {endpoint.ca_file} -h {config.hostnames[0]}"
         f" -p {endpoint.port} -i client_id -u '{username}' -P PASSWORD -q 1 -t my-topic -m hello\n"
     )
+
+
+def _domains(config: LocalConfig) -> str:
+    lines = (f"{name} ({each.domain_name}, {each.application_protocol})" for name, each in config.domains.items())
+    return f"  domains      {', '.join(lines)}\n" if config.domains else ""
 
 
 def _ready(endpoint: LocalEndpoint) -> str:

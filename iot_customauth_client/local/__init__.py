@@ -1,7 +1,7 @@
 """The local endpoint: AWS IoT Core custom authentication on one machine, with your own authorizer function.
 
-`LocalEndpoint` serves it, `LocalAuthorizer` describes an authorizer, `EventLog` holds what happened, `events` has the
-kinds. Names are loaded when they are first used; it needs the extra `local`.
+`LocalEndpoint` serves it, `LocalAuthorizer` describes an authorizer, `DomainConfiguration` a domain, `EventLog` holds
+what happened, `events` has the kinds. Names are loaded when they are first used; it needs the extra `local`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,26 @@ if TYPE_CHECKING:
     from .authorizers import LocalAuthorizer
     from .certificates import CertificateError
     from .choices import Choices
+    from .domain_configuration import DomainConfiguration
     from .endpoint import LocalEndpoint
     from .event_log import EventLog
     from .events import Event
 
-__all__ = ["CertificateError", "Choices", "Event", "EventLog", "LocalAuthorizer", "LocalEndpoint", "events"]
+__all__ = [
+    "CertificateError",
+    "Choices",
+    "DomainConfiguration",
+    "Event",
+    "EventLog",
+    "LocalAuthorizer",
+    "LocalEndpoint",
+    "events",
+]
 
 _WHERE = {
     "CertificateError": "certificates",
     "Choices": "choices",
+    "DomainConfiguration": "domain_configuration",
     "Event": "events",
     "EventLog": "event_log",
     "LocalAuthorizer": "authorizers",

@@ -27,7 +27,7 @@ from . import credential_advice as advice
 from .authorizer_calls import Answer
 from .authorizers import LocalAuthorizer
 from .choices import DEFAULT_CHOICES, Choices
-from .events import AuthorizerOutcome
+from .events import DEFAULT_DOMAIN, AuthorizerOutcome
 from .presented import Carried, Carrier, Presented, choose_carrier, conflict
 from .redaction import scrub, shown_result
 from .signatures import SignatureError, verify
@@ -68,19 +68,32 @@ class Verdict:
 
 
 class Authentication:
-    """The authorizers of an endpoint, and the way from what a client presents to one of them."""
+    """The authorizers of an endpoint, and the way from what a client of one domain presents to one of them.
+
+    default: who is asked when the client names nobody. may_name: whether it may name another one. domain: the name of
+    the domain configuration, for the log.
+    """
 
     def __init__(
-        self, authorizers: Mapping[str, LocalAuthorizer], default: str | None, choices: Choices = DEFAULT_CHOICES
+        self,
+        authorizers: Mapping[str, LocalAuthorizer],
+        default: str | None,
+        choices: Choices = DEFAULT_CHOICES,
+        *,
+        may_name: bool = True,
+        domain: str = DEFAULT_DOMAIN,
     ) -> None:
         self._authorizers = authorizers
         self._default = default
         self._choices = choices
+        self._may_name = may_name
+        self._domain = domain
         self._default_key = None if default is None else authorizers[default].token_key_name
 
     def wanted(self, presented: Presented) -> str | None:
         """Return the name of the authorizer that this leads to, if there is one."""
-        name = self._read(presented).get(NAME_PARAMETER) or self._default
+        carried = self._read(presented)
+        name = None if self._refuses_name(carried) else self._name(carried)
         return name if name in self._authorizers else None
 
     def carrier(self, presented: Presented) -> Carrier | None:
@@ -88,22 +101,27 @@ class Authentication:
         carried = choose_carrier(presented, self._default_key)
         return None if carried is None else carried.carrier
 
-    def warning(self, presented: Presented) -> tuple[str, str] | None:
-        """Return cause and explanation if something will surprise: a signature that nobody verifies, two carriers."""
+    def warnings(self, presented: Presented) -> list[tuple[str, str]]:
+        """Return cause and explanation of all that will surprise.
+
+        A name that does not count, a signature that nobody verifies, two carriers.
+        """
+        found: list[tuple[str, str]] = []
+        carried = self._read(presented)
+        idle_name = self._idle_name(carried)
+        if idle_name is not None and not self._refuses_name(carried):
+            found.append(("override_ignored", advice.override_ignored(idle_name, self._default or "", self._domain)))
         name = self.wanted(presented)
-        if (
-            name is not None
-            and self._authorizers[name].signing_disabled
-            and self._read(presented).get(SIGNATURE_PARAMETER)
-        ):
-            return "signature_not_verified", (
+        if name is not None and self._authorizers[name].signing_disabled and carried.get(SIGNATURE_PARAMETER):
+            sentence = (
                 f"authorizer `{name}` was made with signing disabled, which cannot be changed: the signature that came"
                 " is not verified, and the function is told signatureVerified false"
             )
+            found.append(("signature_not_verified", sentence))
         two_places = conflict(presented, self._default_key)
-        if self._choices.credentials_in_two_places == "refused":
-            two_places = None  # the refusal says it
-        return None if two_places is None else ("credentials_in_two_places", two_places)
+        if two_places is not None and self._choices.credentials_in_two_places == "first_counts":
+            found.append(("credentials_in_two_places", two_places))
+        return found  # where two places are refused, the refusal says it
 
     def check_upgrade(self, presented: Presented) -> Refusal | None:
         """Check what is known before CONNECT: authorizer and signature, if the upgrade carries them."""
@@ -160,6 +178,20 @@ class Authentication:
         carriers = presented.carriers()
         return carriers[-1] if presented.mqtt is not None else carriers[0]
 
+    def _name(self, carried: Carried) -> str | None:
+        """Return the name that counts: the client's if it may give one, else the default's."""
+        given = carried.get(NAME_PARAMETER) if self._may_name else None
+        return self._default if given is None else given
+
+    def _idle_name(self, carried: Carried) -> str | None:
+        """Return the name that a client gave although it may not, if that makes a difference."""
+        given = None if self._may_name else carried.get(NAME_PARAMETER)
+        return None if given == self._default else given
+
+    def _refuses_name(self, carried: Carried) -> bool:
+        """Tell whether a client is refused for the name that it gave."""
+        return self._choices.disallowed_override == "refuse" and self._idle_name(carried) is not None
+
     def _verified(self, presented: Presented) -> tuple[str, LocalAuthorizer, Carried, bool]:
         """Return the authorizer, its name, where it was named, and whether a signature was verified."""
         if presented.has_sigv4:
@@ -179,11 +211,12 @@ class Authentication:
         if "?" in carried.base and self._choices.two_question_marks == "refused":
             raise _Refused("username_unreadable", advice.TWO_QUESTION_MARKS)
         _check_repeated(carried, limits.RESERVED_PARAMETERS)
-        name = carried.get(NAME_PARAMETER)
+        if self._refuses_name(carried):
+            sentence = advice.override_refused(self._idle_name(carried) or "", self._default or "", self._domain)
+            raise _Refused("override_not_allowed", sentence)
+        name = self._name(carried)
         if name is None:
-            if self._default is None:
-                raise _Refused("authorizer_not_named", advice.authorizer_not_named(carried, self._authorizers))
-            name = self._default
+            raise _Refused("authorizer_not_named", advice.authorizer_not_named(carried, self._authorizers))
         authorizer = self._authorizers.get(name)
         if authorizer is None:
             raise _Refused("authorizer_unknown", advice.authorizer_unknown(name, self._authorizers))

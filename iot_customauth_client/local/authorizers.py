@@ -126,8 +126,13 @@ def as_authorizers(
     """Check the names and wrap bare callables, which means signing disabled.
 
     Raises `ConfigurationError` for a name that the service would not take, for what is neither an authorizer nor
-    callable, and for a `default` that is not among them.
+    callable, for more authorizers than an account has (10), and for a `default` that is not among them.
     """
+    if len(given) > limits.MAX_AUTHORIZERS:
+        raise ConfigurationError(
+            f"{len(given)} authorizers: an account of AWS has at most {limits.MAX_AUTHORIZERS}; let one function serve"
+            " several kinds of credentials, or start another endpoint"
+        )
     authorizers: dict[str, LocalAuthorizer] = {}
     for name, authorizer in given.items():
         check_authorizer_name(name)

@@ -84,7 +84,7 @@ class Certificates:
             cert_dir = Path(temporary.name)
         try:
             authority = _open_authority(cert_dir)
-            return cls(cert_dir / CA_FILE_NAME, authority.issue_cert(*names), temporary)
+            return cls(cert_dir / CA_FILE_NAME, _issue(authority, names), temporary)
         except BaseException:
             if temporary is not None:
                 temporary.cleanup()
@@ -121,6 +121,13 @@ class Certificates:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _issue(authority: trustme.CA, names: Sequence[str]) -> trustme.LeafCert:
+    try:
+        return authority.issue_cert(*names)
+    except UnicodeError as error:  # of idna, for a label such as `ab--cd`
+        raise ConfigurationError(f"no certificate can be made for one of the host names {names}: {error}") from error
 
 
 def _open_authority(directory: Path) -> trustme.CA:

@@ -89,6 +89,9 @@ class Choices:
             page "MQTT" says that it may have another packet identifier. `"same"`, or `"new"`.
         session_overtime_seconds: how much longer than its expiry a session is kept: 0 to 1800. The page "MQTT" says
             that it may be up to 30 minutes; CONNACK tells the expiry alone.
+        disallowed_override: what happens to an authorizer's name that a client sends to a domain configuration whose
+            `allow_authorizer_override` is false, if it is not the default authorizer's. AWS documents no answer; users
+            report both. `"ignore"`: the default authorizer is asked, and the log warns; `"refuse"`.
 
     Raises:
         ConfigurationError: (also a ValueError) a value that is not among these.
@@ -122,6 +125,7 @@ class Choices:
     announced_packet_bytes: Literal[149504, 131072, "left_out"] = 149504
     packet_id_sent_again: Literal["same", "new"] = "same"
     session_overtime_seconds: int = 0
+    disallowed_override: Literal["ignore", "refuse"] = "ignore"
 
     def __post_init__(self) -> None:
         for name, kind in _kinds().items():

@@ -27,8 +27,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from .. import limits
+from .authentication import Authentication
 from .codec import Packet
-from .doors import Alert, Door, TurnAway, choose_door
+from .doors import Alert, Door, TurnAway
 from .events import Closed, Event, Handshake, Opened, TurnedAway
 from .events import Proxied as ProxiedEvent
 from .front import Front, Hello, Proxied
@@ -72,7 +73,11 @@ class ClientConnection(asyncio.Protocol):
         self.is_hanging_up = False
         """Whether it leaves once this turn's output is written."""
         self._loop = server.loop
-        self._front = Front(server.served, ports=(limits.SERVICE_PORT, server.port))
+        self.domain = server.domains.default
+        """The domain configuration that answers; known once the ClientHello is."""
+        self._front = Front(
+            server.domains.served, ports=(limits.SERVICE_PORT, server.port), ports_of=server.domains.ports
+        )
         self._hello: Hello | None = None
         self._door = Door.MQTT
         self._tls: TlsStream | None = None
@@ -92,6 +97,11 @@ class ClientConnection(asyncio.Protocol):
     def server_name(self) -> str | None:
         """SNI as the client sent it."""
         return self._hello.client_hello.server_name if self._hello else None
+
+    @property
+    def authentication(self) -> Authentication:
+        """How clients of this connection's domain are authenticated."""
+        return self.server.authentication_of(self.domain)
 
     # -- called by asyncio -------------------------------------------------------------------------------------------
 
@@ -237,12 +247,12 @@ class ClientConnection(asyncio.Protocol):
     def _choose_door(self, hello: Hello) -> None:
         self._hello = hello
         offer = hello.client_hello
-        door = choose_door(offer.server_name, offer.alpn, self.server.served)
-        if isinstance(door, TurnAway):
-            self._turn_away_at_hello(door)
+        chosen = self.server.domains.choose(offer.server_name, offer.alpn)
+        if isinstance(chosen, TurnAway):
+            self._turn_away_at_hello(chosen)
             return
-        self._door = door
-        self._tls = TlsStream(self.server.contexts[door])
+        self.domain, self._door = chosen
+        self._tls = TlsStream(self.server.contexts[self._door])
         self.stage = Stage.TLS
         self._receive_tls(hello.received)
 
@@ -293,7 +303,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._talk, self.stage = HttpTalk(self), Stage.HTTP
         self._limit(CONNECT_SECONDS)
-        self._happened(Handshake(self.number, server_name, offered, tls.alpn, tls.version or ""))
+        self._happened(Handshake(self.number, server_name, offered, tls.alpn, tls.version or "", self.domain.name))
 
     # -- called by the talk ------------------------------------------------------------------------------------------
 

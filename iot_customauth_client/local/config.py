@@ -29,6 +29,8 @@ from .authorizer_targets import split_function
 from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name
 from .choices import Choices, read_choices
 from .command import Command
+from .domain_configuration import DomainConfiguration
+from .domains import Domains
 from .invoke_url import is_url
 
 LogFormat: TypeAlias = Literal["text", "json"]
@@ -36,7 +38,7 @@ LogFormat: TypeAlias = Literal["text", "json"]
 DEFAULT_PORT = 8_443
 """The command's port; 443 needs root."""
 
-_TABLES = ("endpoint", "authorizers", "choices")
+_TABLES = ("endpoint", "authorizers", "domains", "choices")
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -78,6 +80,19 @@ class AuthorizerTable(BaseModel):
     enable_caching_for_http: bool = False
 
 
+class DomainTable(BaseModel):
+    """`[domains.NAME]`: the fields of `DomainConfiguration`, which checks what stands in them."""
+
+    model_config = _STRICT
+
+    domain_name: str
+    default_authorizer: str | None = None
+    allow_authorizer_override: bool | None = None
+    authentication_type: str = "DEFAULT"
+    application_protocol: str = "DEFAULT"
+    status: str = "ENABLED"
+
+
 TableT = TypeVar("TableT", bound=BaseModel)
 
 
@@ -100,6 +115,7 @@ class LocalConfig:
     show_secrets: bool
     choices: Choices
     authorizers: Mapping[str, LocalAuthorizer] = field(repr=False)
+    domains: Mapping[str, DomainConfiguration] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +179,7 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         show_secrets=merged.show_secrets,
         choices=choices,
         authorizers=as_authorizers(authorizers, default=merged.default_authorizer),
+        domains=_domains(document, merged, authorizers, where),
     )
 
 
@@ -209,6 +226,28 @@ def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalA
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error.message}") from error
+
+
+def _domains(
+    document: Mapping[str, Any], endpoint: EndpointTable, authorizers: Mapping[str, LocalAuthorizer], where: str
+) -> dict[str, DomainConfiguration]:
+    """Read the domain configurations, and check each by itself and all together."""
+    domains: dict[str, DomainConfiguration] = {}
+    for name, entry in _table(document, "domains", where).items():
+        place = f"{where}[domains.{name}]"
+        if not isinstance(entry, dict):
+            raise ConfigurationError(f"{place} is not a table")
+        table = _check(DomainTable, entry, place)
+        try:
+            domains[name] = DomainConfiguration(**table.model_dump())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{place}: {error.message}") from error
+    if domains:
+        try:
+            Domains(endpoint.hostnames, domains, endpoint.default_authorizer).check_authorizers(authorizers)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}[domains]: {error.message}") from error
+    return domains
 
 
 def _function(text: str, directory: Path) -> str:

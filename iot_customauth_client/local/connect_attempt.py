@@ -20,6 +20,7 @@ from ..carriage import redact_username
 from .authentication import Question, Refusal, Verdict
 from .codec import Connect
 from .consultation import consult, make_grant
+from .domains import Domain
 from .effects import Grant
 from .events import ConnectReceived, Refused, Warned
 from .live_connection import protocol_name
@@ -34,6 +35,7 @@ Granted = Callable[[Connect, Grant], None]
 class ConnectAttempt:
     """The CONNECT of one connection.
 
+    domain: that the client has come to.
     server_name, source_ip: of the connection, for the event and the policy.
     http: the upgrade that came before, if MQTT travels in WebSocket.
     is_there: says whether the client still is.
@@ -46,6 +48,7 @@ class ConnectAttempt:
         connection: int,
         packet: Connect,
         *,
+        domain: Domain,
         server_name: str | None,
         source_ip: str | None,
         http: HttpPart | None,
@@ -55,6 +58,8 @@ class ConnectAttempt:
         self._server: Final = server
         self._connection: Final = connection
         self._packet: Final = packet
+        self._domain: Final = domain
+        self._authentication: Final = server.authentication_of(domain)
         self._presented: Final = Presented(
             server_name,
             http,
@@ -69,7 +74,7 @@ class ConnectAttempt:
     def begin(self) -> None:
         """Check what comes before the function, then have it called."""
         self._tell_connect()
-        question = self._server.authentication.question(self._presented, connection_id=str(uuid.uuid4()))
+        question = self._authentication.question(self._presented, connection_id=str(uuid.uuid4()))
         if isinstance(question, Refusal):
             self._refuse(question)
             return
@@ -112,15 +117,15 @@ class ConnectAttempt:
                 packet.client_id,
                 protocol_name(packet.version),
                 username,
-                server.authentication.wanted(self._presented),
+                self._authentication.wanted(self._presented),
                 packet.keep_alive_seconds,
                 packet.clean_start,
                 packet.will.topic if packet.will else None,
                 "tls" if self._presented.http is None else "websocket",
+                self._domain.name,
             )
         )
-        warning = server.authentication.warning(self._presented)
-        if warning is not None:
+        for warning in self._authentication.warnings(self._presented):
             server.log.append(Warned(self._connection, *warning))
 
     def _tell_left(self, elapsed_seconds: float) -> None:

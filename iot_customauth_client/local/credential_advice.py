@@ -93,6 +93,29 @@ def authorizer_unknown(name: str, known: Collection[str]) -> str:
     return sentence
 
 
+def override_ignored(name: str, default: str, domain: str) -> str:
+    """A name came that does not count."""
+    return (
+        f"{_not_allowed(name, domain)}: the name is ignored and `{default}` is asked. What the service does is not"
+        f" documented, it may refuse the client: {_OVERRIDE_ADVICE}"
+    )
+
+
+def override_refused(name: str, default: str, domain: str) -> str:
+    """A name came that may not."""
+    return (
+        f"{_not_allowed(name, domain)}, and disallowed_override is set to refuse: only `{default}` is asked;"
+        f" {_OVERRIDE_ADVICE}"
+    )
+
+
+_OVERRIDE_ADVICE: Final = "leave the name out, or set allow_authorizer_override of the domain configuration to true"
+
+
+def _not_allowed(name: str, domain: str) -> str:
+    return f"authorizer `{_shown(name)}` is named, but domain configuration `{domain}` does not allow an override"
+
+
 def token_missing(name: str, key_name: str, carried: Carried, presented: Presented) -> str:
     """The authorizer verifies signatures, and there is no token."""
     words = _WORDS[carried.carrier]

@@ -9,6 +9,8 @@ domain configuration, then the offered application protocols (ALPN) select the d
     `x-amzn-mqtt-ca`, `x-amzn-http-ca`      only with an X.509 client certificate: handshake_failure
     anything else                           no_application_protocol
 
+That is the default endpoint. Where a domain configuration fixes the protocol, ALPN does not select it: `domains.py`.
+
 Pure: values in, a value out. A client is never let in by kindness where the service would refuse, and never
 turned away without a sentence that says what it did and what to write instead.
 Source: Dev Guide "Device communication protocols" and "Troubleshooting your authorizers"; what a client sees when
@@ -26,7 +28,8 @@ from iot_customauth_client.errors import ConfigurationError
 
 _MAX_SHOWN_CHARACTERS = 100
 _MAX_SHOWN_NAMES = 8
-_HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # no underscore: no certificate could be made for the name
+_HOST_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
 _MAX_HOST_NAME_CHARACTERS = 253
 
 
@@ -41,6 +44,9 @@ class Alert(IntEnum):
     NO_APPLICATION_PROTOCOL = 120
 
 
+_ALPN_OF_CERTIFICATES = {"mqtt": "x-amzn-mqtt-ca", "http/1.1": "x-amzn-http-ca"}
+
+
 class Door(Enum):
     """A protocol that the endpoint speaks inside TLS."""
 
@@ -49,8 +55,12 @@ class Door(Enum):
 
     @property
     def alpn(self) -> tuple[str, ...]:
-        """What the server side of TLS must be ready to select for this door."""
-        return (self.value,)
+        """What the server side of TLS must be ready to select for this door, its own name first.
+
+        The other name is for domain configurations that speak one protocol whatever is offered (`domains.py`): a
+        client that offers it there may insist on having it selected.
+        """
+        return (self.value, _ALPN_OF_CERTIFICATES[self.value])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class ServedNames:
     names: tuple[str, ...]
 
     def __init__(self, names: Iterable[str]) -> None:
-        listed = tuple(dict.fromkeys(_checked(name) for name in names))
+        listed = tuple(dict.fromkeys(check_host_name(name) for name in names))
         if not listed:
             raise ConfigurationError("no host name to serve: give at least one, for example localhost")
         object.__setattr__(self, "names", listed)
@@ -172,7 +182,11 @@ def _canonical(name: str) -> str:
     return str(ip_address(name)) if _is_address(name) else name.lower()
 
 
-def _checked(name: str) -> str:
+def check_host_name(name: str) -> str:
+    """Return a host name as names are compared: an IP address, or in lower case, `*.` allowed as its first label.
+
+    Raises ConfigurationError for what is not a host name.
+    """
     canonical = _canonical(name)
     if _is_address(name):
         return canonical
@@ -180,6 +194,7 @@ def _checked(name: str) -> str:
         raise ConfigurationError(f"host name {name!r} ends with a dot; write {name[:-1]!r}")
     if len(canonical) > _MAX_HOST_NAME_CHARACTERS or _HOST_NAME.fullmatch(canonical) is None:
         raise ConfigurationError(
-            f"{name!r} is not a host name: write it without scheme, port and path, non-ASCII labels in their xn-- form"
+            f"{name!r} is not a host name: write it without scheme, port and path, as labels of 1 to 63 letters, digits"
+            " and hyphens with dots between; non-ASCII labels in their xn-- form"
         )
     return canonical

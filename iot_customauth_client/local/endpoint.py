@@ -28,7 +28,9 @@ from .certificates import Certificates
 from .choices import DEFAULT_CHOICES, Choices
 from .codec import Properties, Property, PropertyValue, ReasonCode
 from .dialogue import RefusedSubscribe311
-from .doors import Door, ServedNames
+from .domain_configuration import DomainConfiguration
+from .domains import Domains
+from .doors import Door
 from .endpoint_faults import EndpointFaults
 from .endpoint_thread import EndpointThread
 from .event_log import EventLog, EventT
@@ -47,11 +49,14 @@ class LocalEndpoint:
 
     Args:
         authorizers: by name. A bare callable `function(event, context)` means signing disabled.
-        default_authorizer: the one that is asked when a device names none.
+        default_authorizer: the account's default: the one that is asked when a device names none, at the default
+            endpoint and at every domain configuration without a default of its own.
         host: address to listen on; a name is looked up and its first address taken.
         port: 0 for any free one, see `port`.
         hostnames: the names that are served: what a client may connect by, and sends as SNI. The certificate is for
-            these. `*.` as first label stands for any one label.
+            these. `*.` as first label stands for any one label. These are the default endpoint's: its type and protocol
+            cannot be changed.
+        domains: domain configurations by name, each for one further host name.
         cert_dir: where `ca.pem` is kept and found again; a temporary directory otherwise.
         region, account: part of the ARNs that policies are asked about. By default the region of the first host name
             that looks like AWS's; where nothing tells it, policies for any region and account fit.
@@ -82,6 +87,7 @@ class LocalEndpoint:
         host: str = "127.0.0.1",
         port: int = 0,
         hostnames: Sequence[str] = ("localhost",),
+        domains: Mapping[str, DomainConfiguration] | None = None,
         cert_dir: str | os.PathLike[str] | None = None,
         region: str | None = None,
         account: str | None = None,
@@ -93,13 +99,10 @@ class LocalEndpoint:
         show_secrets: bool = False,
     ) -> None:
         self._authorizers = as_authorizers(authorizers, default=default_authorizer)
-        self._default_authorizer = default_authorizer
         self._address = (host, port)
         self._hostnames = tuple(hostnames)
-        try:
-            self._served = ServedNames(self._hostnames)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from error
+        self._domains = Domains(self._hostnames, domains, default_authorizer)
+        self._domains.check_authorizers(self._authorizers)
         # Absolute: who reads `ca_file`, or finds it in the ready file, may work in another directory.
         self._cert_dir = None if cert_dir is None else Path(cert_dir).absolute()
         self._place = Place.find(region, account, self._hostnames)
@@ -192,15 +195,28 @@ class LocalEndpoint:
         """Calls of authorizer functions that were given up after 5 s and still run."""
         return 0 if self._running is None else self._running.server.stuck_calls
 
-    def settings(self, client_id: str, **overrides: Unpack[SettingsDict]) -> ConnectionSettings:
+    def settings(
+        self, client_id: str, *, domain: str | None = None, **overrides: Unpack[SettingsDict]
+    ) -> ConnectionSettings:
         """Return settings to connect with: the first host name, port and `ca_file` of this endpoint.
 
-        `overrides` are further fields of `ConnectionSettings`, or other values for the port and the file.
+        Args:
+            client_id: of the device.
+            domain: name of a domain configuration to connect to. Its host name need not lead to this machine: the
+                endpoint itself is set as the HTTP proxy, and the port is the service's 443.
+            overrides: further fields of `ConnectionSettings`, or other values for the port and the file.
+
+        Raises:
+            ConfigurationError: (also a ValueError) there is no such domain configuration, or a wrong setting.
         """
         from ..settings import ConnectionSettings
 
+        if domain is not None:
+            given: SettingsDict = {"ca_file": self.ca_file, "http_proxy": f"http://{self._reached_by}:{self.port}"}
+            endpoint = self._domains.named(domain).domain_name
+            return ConnectionSettings(endpoint=endpoint, client_id=client_id, **(given | overrides))
         hostname = next((name for name in self._hostnames if not name.startswith("*")), self._hostnames[0])
-        given: SettingsDict = {"port": self.port, "ca_file": self.ca_file}
+        given = {"port": self.port, "ca_file": self.ca_file}
         return ConnectionSettings(endpoint=hostname, client_id=client_id, **(given | overrides))
 
     @overload
@@ -334,13 +350,19 @@ class LocalEndpoint:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    @property
+    def _reached_by(self) -> str:
+        """An address of this machine that leads here, as it stands in a URL."""
+        address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"[{address}]" if ":" in address else address
+
     def _needs_running(self) -> EndpointThread:
         if self._running is None:
             raise RuntimeError("the local endpoint does not run: use it inside `with`, or call start()")
         return self._running
 
     def _start(self) -> EndpointThread:
-        certificates = Certificates.open(self._cert_dir, self._hostnames)
+        certificates = Certificates.open(self._cert_dir, self._domains.served.names)
         try:
             listening = listen(*self._address)
             try:
@@ -352,7 +374,14 @@ class LocalEndpoint:
             certificates.close()
             raise
         self._events.append(
-            Listening(running.host, running.port, self._hostnames, str(certificates.ca_file), tuple(self._authorizers))
+            Listening(
+                running.host,
+                running.port,
+                self._hostnames,
+                str(certificates.ca_file),
+                tuple(self._authorizers),
+                {domain.name: domain.domain_name for domain in self._domains if domain is not self._domains.default},
+            )
         )
         return running
 
@@ -360,10 +389,9 @@ class LocalEndpoint:
         return Server(
             loop,
             event_log=self._events,
-            served=self._served,
+            domains=self._domains,
             contexts={door: certificates.server_context(door.alpn) for door in Door},
             authorizers=self._authorizers,
-            default_authorizer=self._default_authorizer,
             place=self._place,
             refused_subscribe_311=self._refused_subscribe_311,
             quotas=self._quotas,

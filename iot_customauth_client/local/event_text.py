@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from .events import Event
+from .events import DEFAULT_DOMAIN, Event
 
 _Fields = Mapping[str, object]
 
 _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     "listening": lambda e: (
         f"listening on {e['host']}:{e['port']} for {_list(e['hostnames'])}; authorizers: {_list(e['authorizers'])}"
+        f"{_domains(e['domains'])}"
     ),
     "opened": lambda e: f"opened from {e['peer']}",
     "proxied": lambda e: f"HTTP CONNECT to {e['target']}",
-    "handshake": lambda e: f"TLS {e['tls_version']}, SNI {e['server_name']}, ALPN {e['alpn'] or 'none'}",
+    "handshake": lambda e: (
+        f"TLS {e['tls_version']}, SNI {e['server_name']}, ALPN {e['alpn'] or 'none'}{_domain(e['domain'])}"
+    ),
     "turned_away": lambda e: f"turned away ({e['cause']}): {e['explanation']}",
     "http_request": lambda e: (
         f"{e['method']} {e['path']}{'' if e['query'] is None else '?' + str(e['query'])}, authorizer"
@@ -29,6 +32,7 @@ _SENTENCES: Mapping[str, Callable[[_Fields], str]] = {
     "connect_received": lambda e: (
         f"CONNECT {e['protocol']}{_over(e['transport'])} client id {_quote(e['client_id'])}, user name"
         f" {_or_none(e['username'])}, authorizer {_or_none(e['authorizer'])}, keep alive {e['keep_alive_seconds']} s"
+        f"{_domain(e['domain'])}"
     ),
     "authorizer_called": lambda e: f"authorizer {e['authorizer']} called with {_compact(e['event'])}",
     "authorizer_answered": lambda e: (
@@ -104,6 +108,14 @@ def _over(transport: object) -> str:
 
 def _list(values: object) -> str:
     return ", ".join(map(str, values)) or "none" if isinstance(values, list) else str(values)
+
+
+def _domain(name: object) -> str:
+    return "" if name == DEFAULT_DOMAIN else f", domain configuration {name}"
+
+
+def _domains(served: object) -> str:
+    return f"; domain configurations: {_compact(served)}" if served else ""
 
 
 def _quote(value: object) -> str:

@@ -22,6 +22,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar, Final, Literal, TypeAlias
 
+DEFAULT_DOMAIN: Final = "iot:Data-ATS"
+"""The service's name for the domain configuration of the default endpoint: who answers for the `hostnames`."""
+
 AuthorizerOutcome: TypeAlias = Literal["allowed", "denied", "failed", "timed_out", "invalid"]
 """`allowed` and `denied`: it answered so. `failed`: it raised. `timed_out`: no answer within 5 s. `invalid`: it
 answered, but with a result that the service would not accept."""
@@ -84,6 +87,8 @@ class Listening(Event):
     """Path of the certificate authority (PEM) that clients have to trust."""
     authorizers: tuple[str, ...]
     """Names of the authorizers."""
+    domains: Mapping[str, str] = field(default_factory=dict)
+    """The domain configurations besides the default one: the name of each, and the host name it answers for."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -134,6 +139,8 @@ class Handshake(Event):
     """The ALPN name that was agreed on; None if none was."""
     tls_version: str
     """Such as `TLSv1.3`."""
+    domain: str = DEFAULT_DOMAIN
+    """Name of the domain configuration that answers."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -220,6 +227,8 @@ class ConnectReceived(Event):
     """MQTT 3.1.1's clean session."""
     will_topic: str | None
     transport: Literal["tls", "websocket"] = "tls"
+    domain: str = DEFAULT_DOMAIN
+    """Name of the domain configuration that answers."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

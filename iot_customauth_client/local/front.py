@@ -18,7 +18,7 @@ CONNECT, host name and port alone are shown).
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -64,12 +64,19 @@ class Front:
           HTTP
 
     `served` are the host names that a CONNECT may ask for, `ports` the ports: the service's 443, to which the caller
-    may add the one it listens on.
+    may add the one it listens on; `ports_of` returns what a domain configuration adds for its name.
     """
 
-    def __init__(self, served: ServedNames, *, ports: Collection[int] = (443,)) -> None:
+    def __init__(
+        self,
+        served: ServedNames,
+        *,
+        ports: Collection[int] = (443,),
+        ports_of: Callable[[str], Collection[int]] = lambda _: (),
+    ) -> None:
         self._served = served
         self._ports = frozenset(ports)
+        self._ports_of = ports_of
         self._stage = _Stage.OPENING
         self._head = bytearray()
         self._http = HttpHead()
@@ -173,9 +180,12 @@ class Front:
         if name not in self._served:
             sentence = f"HTTP CONNECT to {shown([name])}, which is not served here; served: {self._served}"
             return self._refuse(403, TurnAway("proxy_target_unknown", None, sentence), outputs)
-        if port not in self._ports:
+        more = self._ports_of(name)
+        if port not in self._ports and port not in more:
+            served_on = " and ".join(f"{each}" for each in sorted({443, *more}))
             sentence = (
-                f"HTTP CONNECT to port {port} of {shown([name])}: custom authentication is served on port 443 only"
+                f"HTTP CONNECT to port {port} of {shown([name])}: custom authentication is served there on port"
+                f" {served_on} only"
             )
             return self._refuse(403, TurnAway("proxy_port_unknown", None, sentence), outputs)
         outputs.append(Reply(self._http.establish()))

@@ -119,7 +119,7 @@ class HttpTalk:
                 case Reply(data):
                     line.write(data)
                 case TurnAway() as turn_away:
-                    line.turn_away(turn_away)
+                    line.turn_away(line.domain.explain(turn_away))
                 case Fault() as fault:
                     self._end(fault)
                 case HttpRequest() as request:
@@ -148,7 +148,7 @@ class HttpTalk:
         )
         exchange = _Exchange(request, target, presented, str(uuid4()))
         self._tell(exchange)
-        refusal = refuse_route(request.method, target)
+        refusal = self._line.domain.refuse_route(target.path) or refuse_route(request.method, target)
         if refusal is not None:
             self._refuse(exchange.trace_id, refusal)
         elif target.upgrades:
@@ -158,7 +158,7 @@ class HttpTalk:
         return False
 
     def _tell(self, exchange: _Exchange) -> None:
-        server, number = self._server, self._line.number
+        server, number, authentication = self._server, self._line.number, self._line.authentication
         query = exchange.target.query
         if query is not None and not server.show_secrets:
             query = shown_query(query)
@@ -169,14 +169,17 @@ class HttpTalk:
                 shown_method(exchange.request.method),
                 exchange.target.shown,
                 query,
-                server.authentication.wanted(exchange.presented),
-                _CREDENTIALS_IN.get(server.authentication.carrier(exchange.presented)),
+                authentication.wanted(exchange.presented),
+                _CREDENTIALS_IN.get(authentication.carrier(exchange.presented)),
                 len(exchange.request.body),
             )
         )
-        warning = server.authentication.warning(exchange.presented)
-        if warning is not None:
+        for warning in authentication.warnings(exchange.presented):
             server.log.append(Warned(number, *warning))
+        for host in exchange.request.values("host"):
+            other = server.domains.other_host(self._line.domain, host)
+            if other is not None:
+                server.log.append(Warned(number, "host_names_other_domain", other))
 
     def _answer(self, trace_id: str, answer: HttpAnswer) -> None:
         headers = answer.headers_for(trace_id, datetime.now(UTC))
@@ -199,7 +202,7 @@ class HttpTalk:
         """Grant the upgrade, or refuse it; whether it was granted."""
         refusal = refuse_upgrade(exchange.request)
         if refusal is None:
-            wrong = self._server.authentication.check_upgrade(exchange.presented)
+            wrong = self._line.authentication.check_upgrade(exchange.presented)
             status = self._server.choices.refused_upgrade_status
             refusal = forbidden(wrong.cause, wrong.explanation, status=status) if wrong else None
         if refusal is not None:
@@ -216,7 +219,7 @@ class HttpTalk:
 
     def _authenticate(self, exchange: _Exchange) -> None:
         server = self._server
-        question = server.authentication.question(exchange.presented, connection_id=exchange.trace_id)
+        question = self._line.authentication.question(exchange.presented, connection_id=exchange.trace_id)
         if isinstance(question, Refusal):
             unknown = question.cause in _AUTHORIZER_NOT_KNOWN
             status = server.choices.unknown_authorizer_status_https if unknown else 403

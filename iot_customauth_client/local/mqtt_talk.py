@@ -128,7 +128,7 @@ class MqttTalk:
         line = self._line
         wrong_door = http_on_mqtt_door(self._head) if line.stage is Stage.CONNECT else None
         if wrong_door is not None:
-            line.turn_away(wrong_door)
+            line.turn_away(line.domain.explain(wrong_door))
             return
         line.heard()
         self._server.is_client(line)
@@ -172,6 +172,7 @@ class MqttTalk:
             self._server,
             line.number,
             packet,
+            domain=line.domain,
             server_name=line.server_name,
             source_ip=line.source_ip,
             http=self._http,

@@ -25,7 +25,8 @@ from .broker import Broker, Quotas
 from .choices import Choices
 from .client_connection import ClientConnection
 from .dialogue import RefusedSubscribe311
-from .doors import Door, ServedNames, TurnAway
+from .domains import Domain, Domains
+from .doors import Door, TurnAway
 from .effects import Effect, HangUp, Happened, Hold, Send
 from .event_log import EventLog
 from .events import Connected, Disconnected, Event
@@ -63,10 +64,9 @@ class Server:
         loop: asyncio.AbstractEventLoop,
         *,
         event_log: EventLog,
-        served: ServedNames,
+        domains: Domains,
         contexts: Mapping[Door, ssl.SSLContext],
         authorizers: Mapping[str, LocalAuthorizer],
-        default_authorizer: str | None,
         place: Place,
         refused_subscribe_311: RefusedSubscribe311,
         quotas: Quotas,
@@ -78,13 +78,18 @@ class Server:
     ) -> None:
         self.loop: Final = loop
         self.log: Final = event_log
-        self.served: Final = served
+        self.domains: Final = domains
         self.contexts: Final = contexts
         self.place: Final = place
         self.choices: Final = choices
         self.show_secrets: Final = show_secrets
         self.port = 0
-        self.authentication: Final = Authentication(authorizers, default_authorizer, choices)
+        self._authentications: Final = {
+            domain.name: Authentication(
+                authorizers, domain.default_authorizer, choices, may_name=domain.may_name, domain=domain.name
+            )
+            for domain in domains
+        }
         self.broker: Final = Broker(
             region=place.arn_region,
             account=place.arn_account,
@@ -192,6 +197,10 @@ class Server:
         """End a client's connection at once, because of what its transport does."""
         log.warning("connection %d is cut off: %s", connection.number, why)
         connection.abort()
+
+    def authentication_of(self, domain: Domain) -> Authentication:
+        """Return how clients are authenticated that have come to a domain."""
+        return self._authentications[domain.name]
 
     def ask(self, question: Question, done: Callable[[Answer], None]) -> None:
         """Have the authorizer's function called."""

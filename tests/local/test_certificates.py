@@ -197,3 +197,8 @@ def test_processes_that_start_at_once_on_an_empty_directory_share_one_authority(
     assert [start.returncode for start in starts] == [0] * 4
     assert outcomes == {(tmp_path / "ca.pem").read_bytes()}
     Certificates.open(tmp_path, ["localhost"]).close()
+
+
+def test_a_name_that_no_certificate_can_hold_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"ab--cd.example"):
+        Certificates.open(tmp_path, ["localhost", "ab--cd.example"])

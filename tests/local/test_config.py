@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from iot_customauth_client.errors import ConfigurationError
+from iot_customauth_client.local import DomainConfiguration
 from iot_customauth_client.local.command import Command
 from iot_customauth_client.local.config import Flags, configure, split_authorizer_flag
 
@@ -186,3 +187,75 @@ def test_names_and_files_may_both_hold_an_equals_sign(directory: Path) -> None:
     assert split_authorizer_flag(f"n=1={file}:f") == ("n=1", f"{file}:f")
     assert split_authorizer_flag(f"n={file}") == ("n", str(file))
     assert split_authorizer_flag("n=nowhere.py") == ("n", "nowhere.py")
+
+
+# -- domain configurations --------------------------------------------------------------------------------------------
+
+AUTHORIZER_TABLE = '[authorizers.a]\nfunction = "authorizer.py"\nsigning_disabled = true\n'
+
+
+def test_the_file_describes_domain_configurations(directory: Path) -> None:
+    text = """
+        [domains.devices]
+        domain_name = "devices.example.com"
+        default_authorizer = "a"
+        allow_authorizer_override = false
+        authentication_type = "CUSTOM_AUTH"
+        application_protocol = "SECURE_MQTT"
+        status = "DISABLED"
+
+        [domains."v1.0-x"]
+        domain_name = "other.example.com"
+    """
+    config = configure(write(directory, AUTHORIZER_TABLE + text), Flags())
+    assert dict(config.domains) == {
+        "devices": DomainConfiguration(
+            domain_name="devices.example.com",
+            default_authorizer="a",
+            allow_authorizer_override=False,
+            authentication_type="CUSTOM_AUTH",
+            application_protocol="SECURE_MQTT",
+            status="DISABLED",
+        ),
+        "v1.0-x": DomainConfiguration(domain_name="other.example.com"),
+    }
+
+
+def test_without_the_table_there_are_no_domain_configurations(directory: Path) -> None:
+    assert dict(configure(write(directory, AUTHORIZER_TABLE), Flags()).domains) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[domains.d]", r"\[domains.d\].*domain_name"),
+        ("[domains]\nd = 1", r"\[domains.d\] is not a table"),
+        ('[domains.d]\ndomain_name = "d.example"\ndefault_authoriser = "a"', "did you mean 'default_authorizer'"),
+        ('[domains.d]\ndomain_name = "d.example"\nallow_authorizer_override = "no"', r"\[domains.d\].*override"),
+        (
+            '[domains.d]\ndomain_name = "d.example"\nauthentication_type = "CUSTOM_AUTH_X509"',
+            r"\[domains.d\].*awsiotsdk",
+        ),
+        ('[domains.d]\ndomain_name = "d.example"\nauthentication_type = "AWS_SIGV4"', r"\[domains.d\].*SigV4"),
+        ('[domains.d]\ndomain_name = "localhost"', r"\[domains\].*hostnames already"),
+        ('[domains."IoT:Data"]\ndomain_name = "d.example"', r"\[domains\].*service's own"),
+        (
+            '[domains.d]\ndomain_name = "d.example"\ndefault_authorizer = "b"\nallow_authorizer_override = true',
+            r"\[domains\].*'d'.*default authorizer 'b'",
+        ),
+        ('[domain.d]\ndomain_name = "d.example"', "did you mean 'domains'"),
+    ],
+)
+def test_a_mistake_in_a_domain_configuration_is_told_with_its_place(directory: Path, text: str, words: str) -> None:
+    file = write(directory, f"{AUTHORIZER_TABLE}{text}\n")
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        configure(file, Flags())
+    assert str(file) in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_the_eleventh_authorizer_is_one_too_many(directory: Path) -> None:
+    tables = [AUTHORIZER_TABLE.replace("authorizers.a", f"authorizers.a{number}") for number in range(11)]
+    assert len(configure(write(directory, "".join(tables[:10])), Flags()).authorizers) == 10
+    with pytest.raises(ConfigurationError, match="11 authorizers: an account of AWS has at most 10"):
+        configure(write(directory, "".join(tables)), Flags())

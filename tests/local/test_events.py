@@ -20,21 +20,21 @@ def test_every_class_of_event_is_in_the_table_under_its_kind() -> None:
     assert all(each.kind == kind for kind, each in EVENT_KINDS.items())
 
 
+CONNECT = "connection client_id protocol username authorizer keep_alive_seconds clean_start will_topic"
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("listening", "host port hostnames ca_file authorizers"),
+        ("listening", "host port hostnames ca_file authorizers domains"),
         ("opened", "connection peer"),
         ("proxied", "connection target"),
-        ("handshake", "connection server_name alpn_offered alpn tls_version"),
+        ("handshake", "connection server_name alpn_offered alpn tls_version domain"),
         ("turned_away", "connection cause explanation"),
         ("http_request", "connection trace_id method path query authorizer credentials_in body_bytes"),
         ("http_answered", "connection trace_id status"),
         ("warned", "connection cause explanation"),
-        (
-            "connect_received",
-            "connection client_id protocol username authorizer keep_alive_seconds clean_start will_topic transport",
-        ),
+        ("connect_received", f"{CONNECT} transport domain"),
         ("authorizer_called", "connection authorizer event"),
         ("authorizer_answered", "connection authorizer outcome elapsed_seconds result explanation"),
         ("connected", "connection client_id principal_id protocol keep_alive_seconds session_present"),

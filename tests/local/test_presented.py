@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iot_customauth_client.carriage import write_query
 from iot_customauth_client.local.authentication import Authentication, Question, Refusal
 from iot_customauth_client.local.authorizers import LocalAuthorizer
+from iot_customauth_client.local.choices import Choices
 from iot_customauth_client.local.presented import Carrier, HttpPart, MqttPart, Presented
 from iot_customauth_client.local.redaction import scrub, shown_event, shown_result
 
@@ -135,16 +138,14 @@ def test_headers_win_over_the_query_and_the_query_over_the_user_name(authenticat
     everywhere = in_headers((NAME, "plain"), query=f"{NAME}=off", username=username)
     assert authentication.carrier(everywhere) is Carrier.HEADERS
     assert authentication.wanted(everywhere) == "plain"
-    warning = authentication.warning(everywhere)
-    assert warning is not None
-    cause, explanation = warning
+    ((cause, explanation),) = authentication.warnings(everywhere)
     assert cause == "credentials_in_two_places"
     assert "the HTTP headers and also in the URL's query and the MQTT user name" in explanation
     query = in_headers(query=f"{NAME}=off", username=username)
     assert authentication.carrier(query) is Carrier.QUERY
     inside = in_headers(query="a=b", username=username)
     assert authentication.carrier(inside) is Carrier.USERNAME
-    assert authentication.warning(inside) is None
+    assert authentication.warnings(inside) == []
 
 
 def test_an_upgrade_without_credentials_waits_for_connect(authentication: Authentication) -> None:
@@ -220,3 +221,38 @@ def test_nothing_of_headers_and_query_is_shown_that_may_be_a_secret(authenticati
     }
     assert "s3cr3t" not in repr(presented)
     assert "s3cr3t" not in repr(presented.http)
+
+
+def test_an_empty_name_is_a_name_and_leads_nowhere() -> None:
+    authorizer = LocalAuthorizer(function, signing_disabled=True)
+    authentication = Authentication({"default": authorizer}, "default")
+    presented = in_username((NAME, ""))
+    assert refusal_of(authentication, presented).cause == "authorizer_unknown"
+    assert authentication.wanted(presented) is None
+    assert authentication.wanted(in_username(("a", "b"))) == "default"
+
+
+@pytest.mark.parametrize("place", [in_headers, in_query, in_username])
+def test_where_no_name_may_be_given_the_carrier_is_found_by_the_defaults_token(place: Callable[..., Presented]) -> None:
+    authorizer = LocalAuthorizer(function, signing_disabled=True, token_key_name="Token")
+    authentication = Authentication({"default": authorizer}, "default", may_name=False)
+    for sent in ((), ((NAME, "''"),), ((NAME, "nobody"),)):
+        presented = place(("Token", "t"), *sent)
+        question = authentication.question(presented, connection_id="id")
+        assert isinstance(question, Question)
+        assert (question.name, question.event.get("token")) == ("default", "t")
+        assert [cause for cause, _ in authentication.warnings(presented)] == ["override_ignored"] * bool(sent)
+
+
+@given(names=st.lists(st.text(max_size=20), max_size=2), place=st.sampled_from([in_headers, in_query, in_username]))
+def test_where_no_name_may_be_given_nobody_but_the_default_is_ever_asked(names: list[str], place: Place) -> None:
+    authorizers = {name: LocalAuthorizer(function, signing_disabled=True) for name in ("default", "other")}
+    for names_sent in (names, ["other"], ["default"]):
+        presented = place(*((NAME, name) for name in names_sent))
+        for choice in (Choices(), Choices(disallowed_override="refuse")):
+            authentication = Authentication(authorizers, "default", choice, may_name=False)
+            question = authentication.question(presented, connection_id="id")
+            if isinstance(question, Question):
+                assert question.name == "default"
+            else:
+                assert question.cause in ("override_not_allowed", "parameter_repeated")
