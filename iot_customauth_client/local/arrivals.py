@@ -7,6 +7,7 @@ session to resume depends on how that one ends.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from ..authorizer.policy import Decision
 from .admission import Admission, admit
@@ -16,13 +17,19 @@ from .connections import Connections
 from .effects import Effect, Grant, HangUp, Happened, Send
 from .events import Connected, Decided, Refused
 from .faults import Faults
+from .lifecycle import Lifecycle
 from .live_connection import LiveConnection, number_of
 from .moment import Moment
 from .offence import DisconnectReason, RefusedConnect
 from .post import Post
 from .quotas import ConnectionQuotas, ConnectRates, Quotas
+from .reserved_topics import ReservedTopics
 from .router import Router
 from .sessions import Sessions
+
+_UNAUTHORIZED: Final = frozenset({"connect_not_allowed", "will_not_allowed"})
+"""Causes of a refusal that are a lifecycle event: those of a client that the authorizer let in and the policy did not
+(AWS page "Lifecycle events")."""
 
 
 class Arrivals:
@@ -34,10 +41,12 @@ class Arrivals:
         "_connect_rates",
         "_connections",
         "_faults",
+        "_lifecycle",
         "_new_uuid",
         "_post",
         "_quotas",
         "_region",
+        "_reserved_topics",
         "_router",
         "_sessions",
     )
@@ -50,10 +59,12 @@ class Arrivals:
         answers: Answers,
         post: Post,
         faults: Faults,
+        lifecycle: Lifecycle,
         *,
         region: str,
         account: str,
         quotas: Quotas,
+        reserved_topics: ReservedTopics,
         new_uuid: Callable[[], str],
     ) -> None:
         self._connections = connections
@@ -62,9 +73,11 @@ class Arrivals:
         self._answers = answers
         self._post = post
         self._faults = faults
+        self._lifecycle = lifecycle
         self._region = region
         self._account = account
         self._quotas: Quotas = quotas
+        self._reserved_topics: ReservedTopics = reserved_topics
         self._new_uuid = new_uuid
         self._connect_rates = ConnectRates()
 
@@ -83,6 +96,8 @@ class Arrivals:
             admission = self._admit(packet, grant, connection, moment, effects)
         except RefusedConnect as refusal:
             self.refuse(connection, packet, refusal, effects)
+            if refusal.cause in _UNAUTHORIZED and packet.client_id:
+                self._lifecycle.connect_failed(packet.client_id, grant, moment, effects)
             return
         client_id = admission.client_id
         old = self._sessions.get(client_id)
@@ -91,11 +106,12 @@ class Arrivals:
             self._connections.kick(old.connection, DisconnectReason.DUPLICATE_CLIENTID, explanation, moment, effects)
         expiry = admission.session_expiry_seconds
         session, present = self._sessions.open(packet, client_id, expiry, effects)
+        presence = self._lifecycle.presence(client_id, grant, moment)
         live = LiveConnection(
             connection,
             packet,
             session=session,
-            principal_id=grant.principal_id,
+            presence=presence,
             permissions=admission.permissions,
             keep_alive_seconds=admission.keep_alive_seconds,
             quotas=ConnectionQuotas() if self._quotas == "aws" else None,
@@ -106,6 +122,7 @@ class Arrivals:
         connected = Connected(connection, client_id, live.principal_id, live.protocol, live.keep_alive_seconds, present)
         effects.append(Happened(connected))
         self._router.resume(live, moment, effects)
+        self._lifecycle.connected(presence, moment, effects)
 
     def refuse(self, connection: int, packet: Connect, refusal: RefusedConnect, effects: list[Effect]) -> None:
         """Refuse a CONNECT: CONNACK for MQTT 5, a hang-up without a word for 3.1.1."""
@@ -138,6 +155,7 @@ class Arrivals:
             region=self._region,
             account=self._account,
             session_expiry_seconds=self._sessions.granted_expiry(packet),
+            reserved_topics=self._reserved_topics,
             new_uuid=self._new_uuid,
             report=report,
         )

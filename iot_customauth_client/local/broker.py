@@ -25,12 +25,14 @@ Who does what:
     router             from a published message to subscriptions: deliveries (one session), sharing (one of a group)
     sessions           what outlives a connection: session, outbound, and the will that waits
     connections        every way in which a connection ends
+    lifecycle          messages under $aws/events/... that tell of clients
     post, faults       the way out, and what is done wrong on demand
     agenda, quotas     what is due later; the service's rates
 
 Where the service's behaviour is not documented, the choice is said where it is made.
 """
 
+import time
 from collections.abc import Callable
 from random import randrange
 from typing import Final
@@ -66,12 +68,14 @@ from .dialogue import Dialogue, RefusedSubscribe311
 from .effects import Effect, Grant, HangUp, Happened, Hold, Send
 from .events import Decided, Published
 from .faults import Faults
+from .lifecycle import Lifecycle
 from .message import Message
 from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .post import Post
 from .quotas import Quotas
+from .reserved_topics import ReservedTopics
 from .retained import MAX_RETAINED_MESSAGES
 from .router import Router
 from .sessions import MAX_KEPT_SESSIONS, Sessions
@@ -104,11 +108,16 @@ _IN_DISCONNECT: Final = frozenset(
 """Codes of a codec's error that may stand in a DISCONNECT; any other becomes a protocol error."""
 
 
+def _random_uuid() -> str:
+    return str(uuid4())
+
+
 class Broker:
     """All clients of one endpoint.
 
     region, account: of the ARNs that policies are asked about.
     refused_subscribe_311: see `RefusedSubscribe311`.
+    reserved_topics: see `ReservedTopics`.
     quotas: `aws` enforces the service's rates (`quotas.py`); sizes and counts are always enforced.
     session_expiry_seconds: the account's "persistent session expiry period", 1 to 604,800: what MQTT 3.1.1 gets, and
         the most that MQTT 5 gets.
@@ -121,6 +130,7 @@ class Broker:
     faults: what is to be done wrong on demand; its own, in which nothing is, by default.
     choose: picks the member of a shared subscription: a number below the one it is given.
     new_uuid: makes assigned client ids and trace ids.
+    wall_time: seconds since 1970, which lifecycle events tell.
 
     `connection` is a number that the endpoint chooses, never twice the same. `now` and `at` are monotonic seconds,
     never less than in the call before. Not safe for several threads at once, but `faults` is. No method that is given
@@ -133,6 +143,7 @@ class Broker:
         region: str,
         account: str,
         refused_subscribe_311: RefusedSubscribe311 = "hang_up",
+        reserved_topics: ReservedTopics = "documented",
         quotas: Quotas = "off",
         session_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
         max_queued_messages: int = MAX_QUEUED_MESSAGES,
@@ -142,7 +153,8 @@ class Broker:
         max_shared_members: int = MAX_MEMBERS,
         faults: Faults | None = None,
         choose: Callable[[int], int] = randrange,
-        new_uuid: Callable[[], str] = lambda: str(uuid4()),
+        new_uuid: Callable[[], str] = _random_uuid,
+        wall_time: Callable[[], float] = time.time,
     ) -> None:
         if not 1 <= session_expiry_seconds <= MAX_SESSION_EXPIRY_SECONDS:
             raise ValueError(
@@ -150,6 +162,7 @@ class Broker:
                 f"{MAX_SESSION_EXPIRY_SECONDS} s"
             )
         self._at = float("-inf")
+        self._reserved_topics: ReservedTopics = reserved_topics
         self.faults: Final = Faults() if faults is None else faults
         """What is to be done wrong on demand."""
         self._agenda = Agenda()
@@ -175,7 +188,8 @@ class Broker:
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
         )
-        self._connections = Connections(self._sessions, self._router, answers, post, self._agenda)
+        lifecycle = Lifecycle(self._router, new_uuid=_random_uuid, wall_time=wall_time)
+        self._connections = Connections(self._sessions, self._router, answers, post, self._agenda, lifecycle)
         self._arrivals = Arrivals(
             self._connections,
             self._sessions,
@@ -183,12 +197,21 @@ class Broker:
             answers,
             post,
             self.faults,
+            lifecycle,
             region=region,
             account=account,
             quotas=quotas,
+            reserved_topics=reserved_topics,
             new_uuid=new_uuid,
         )
-        self._dialogue = Dialogue(self._router, answers, self.faults, refused_subscribe_311=refused_subscribe_311)
+        self._dialogue = Dialogue(
+            self._router,
+            answers,
+            self.faults,
+            lifecycle,
+            refused_subscribe_311=refused_subscribe_311,
+            reserved_topics=reserved_topics,
+        )
 
     # -- before CONNACK -------------------------------------------------------------------------------------------
 
@@ -296,6 +319,19 @@ class Broker:
         live = self._connections.get(connection)
         if live is not None:
             self._connections.kick(live, reason, explanation, moment, effects)
+            self._connections.settle(moment, effects)
+        return effects
+
+    def left(self, connection: int, explanation: str, *, now: float, at: float) -> list[Effect]:
+        """End a live connection whose client said so outside MQTT, by closing its WebSocket in good order.
+
+        The service counts that as the client's own will to leave, and publishes no last will (AWS page "Lifecycle
+        events"). To be followed by `closed`.
+        """
+        moment, effects = self._begin(now, at)
+        live = self._connections.get(connection)
+        if live is not None:
+            self._connections.left(live, explanation, moment, effects)
             self._connections.settle(moment, effects)
         return effects
 
@@ -444,7 +480,8 @@ class Broker:
             topic, payload, qos=qos, retain=retain, publisher=None, properties=properties, at=moment.at
         )
         try:
-            visitor.check(message, properties, self._router.can_retain(message, moment), effects)
+            can_retain = self._router.can_retain(message, moment)
+            visitor.check(message, properties, can_retain, effects, reserved=self._reserved_topics)
         except RefusedOperation as refusal:
             return effects, refusal
         effects.append(Happened(Published(visitor.connection, "", topic, payload, qos, retain, False)))

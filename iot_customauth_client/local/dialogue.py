@@ -54,11 +54,13 @@ from .deliveries import dropped
 from .effects import Effect, Happened
 from .events import Decided, Published, Subscribed, Unsubscribed
 from .faults import Faults, PacketName
+from .lifecycle import Lifecycle
 from .live_connection import LiveConnection
 from .message import Message
 from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedOperation, shorten
 from .permissions import PUBLISH, RETAIN_PUBLISH, SUBSCRIBE
+from .reserved_topics import ReservedTopics
 from .router import Router
 from .session import Subscription
 from .topic_rules import check_publishable, check_response_topic, check_subscribable, is_shared
@@ -74,15 +76,24 @@ _VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to", S
 class Dialogue:
     """Takes the packets of connected clients, all but DISCONNECT, which is the broker's."""
 
-    __slots__ = ("_answers", "_faults", "_refused_subscribe_311", "_router")
+    __slots__ = ("_answers", "_faults", "_lifecycle", "_refused_subscribe_311", "_reserved_topics", "_router")
 
     def __init__(
-        self, router: Router, answers: Answers, faults: Faults, *, refused_subscribe_311: RefusedSubscribe311
+        self,
+        router: Router,
+        answers: Answers,
+        faults: Faults,
+        lifecycle: Lifecycle,
+        *,
+        refused_subscribe_311: RefusedSubscribe311,
+        reserved_topics: ReservedTopics,
     ) -> None:
         self._router = router
         self._answers = answers
         self._faults = faults
+        self._lifecycle = lifecycle
         self._refused_subscribe_311 = refused_subscribe_311
+        self._reserved_topics: ReservedTopics = reserved_topics
 
     def hear(self, live: LiveConnection, packet: Packet, moment: Moment, effects: list[Effect]) -> None:
         """Take one packet. Raises `Offence` if the connection has to end."""
@@ -191,7 +202,7 @@ class Dialogue:
         self, live: LiveConnection, packet: Publish, message: Message, moment: Moment, effects: list[Effect]
     ) -> None:
         try:
-            check_publishable(message.topic, retain=message.retain)
+            check_publishable(message.topic, retain=message.retain, reserved=self._reserved_topics)
             check_response_topic(packet.properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
@@ -246,6 +257,7 @@ class Dialogue:
             # MQTT-3.3.1-9 to -11: 0 is always, 1 is for a new subscription, 2 is never.
             if request.retain_handling == 0 or (request.retain_handling == 1 and new):
                 self._router.replay(subscription, moment, effects)
+        self._lifecycle.subscribed(live.presence, [each.topic_filter for _, each in granted], moment, effects)
 
     def _judge_filters(
         self, live: LiveConnection, packet: Subscribe, effects: list[Effect]
@@ -273,7 +285,7 @@ class Dialogue:
 
     def _check_subscribe(self, live: LiveConnection, topic_filter: str, taken: set[str], effects: list[Effect]) -> None:
         try:
-            check_subscribable(topic_filter)
+            check_subscribable(topic_filter, reserved=self._reserved_topics)
             if topic_filter not in taken and len(taken) >= MAX_SUBSCRIPTIONS_PER_CONNECTION:
                 raise RefusedOperation(
                     ReasonCode.QUOTA_EXCEEDED,
@@ -310,6 +322,7 @@ class Dialogue:
 
     def _unsubscribe(self, live: LiveConnection, packet: Unsubscribe, moment: Moment, effects: list[Effect]) -> None:
         reason_codes: list[int] = []
+        removed = [each for each in packet.topic_filters if each in live.session.subscriptions]
         for topic_filter in packet.topic_filters:
             try:
                 check_topic_filter(topic_filter)
@@ -322,6 +335,7 @@ class Dialogue:
         answered = tuple(reason_codes) if live.version is Version.MQTT5 else ()
         self._answers.send(live, UnsubAck(packet.packet_id, answered), moment, effects, topics=packet.topic_filters)
         effects.append(Happened(Unsubscribed(live.number, live.client_id, packet.topic_filters)))
+        self._lifecycle.unsubscribed(live.presence, removed, moment, effects)
 
 
 # -- rules that need no more than the connection ----------------------------------------------------------------------

@@ -95,6 +95,10 @@ class Router:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
+    def has_subscribers(self, topic: str) -> bool:
+        """Tell whether somebody subscribed to a filter that takes the topic."""
+        return bool(self._tree.match(topic))
+
     def can_retain(self, message: Message, moment: Moment) -> bool:
         """Tell whether there is room for one more retained message."""
         return self._retained.has_room(message, moment.at)

@@ -19,6 +19,7 @@ from .events import Decided
 from .message import Message
 from .offence import DisconnectReason, RefusedOperation, shorten
 from .permissions import PUBLISH, RETAIN_PUBLISH
+from .reserved_topics import ReservedTopics
 from .topic_rules import check_publishable, check_response_topic
 
 _VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to"}
@@ -36,10 +37,18 @@ class Visitor:
         self._region = region
         self._account = account
 
-    def check(self, message: Message, properties: Properties, can_retain: bool, effects: list[Effect]) -> None:
+    def check(
+        self,
+        message: Message,
+        properties: Properties,
+        can_retain: bool,
+        effects: list[Effect],
+        *,
+        reserved: ReservedTopics,
+    ) -> None:
         """Raise `RefusedOperation` unless the message may be published; a refusal is also a `decided` event."""
         try:
-            check_publishable(message.topic, retain=message.retain)
+            check_publishable(message.topic, retain=message.retain, reserved=reserved)
             check_response_topic(properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
