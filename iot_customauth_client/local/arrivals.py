@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..authorizer.policy import Decision
+from ..limits import CONNECTS_PER_SECOND
 from .admission import Admission, admit
 from .answers import Answers
 from .codec import Connect, Property, ReasonCode, Version, encode
@@ -22,7 +23,7 @@ from .live_connection import LiveConnection, number_of
 from .moment import Moment
 from .offence import DisconnectReason, RefusedConnect
 from .post import Post
-from .quotas import ConnectionQuotas, ConnectRates, Quotas
+from .quotas import AccountQuotas, ConnectionQuotas, ConnectRates
 from .reserved_topics import ReservedTopics
 from .router import Router
 from .sessions import Sessions
@@ -33,7 +34,7 @@ _UNAUTHORIZED: Final = frozenset({"connect_not_allowed", "will_not_allowed"})
 
 
 class Arrivals:
-    """Takes CONNECT packets. The settings are those of `Broker`."""
+    """Takes CONNECT packets. The settings are those of `Broker`; `quotas` are None where no rate holds."""
 
     __slots__ = (
         "_account",
@@ -63,7 +64,7 @@ class Arrivals:
         *,
         region: str,
         account: str,
-        quotas: Quotas,
+        quotas: AccountQuotas | None,
         reserved_topics: ReservedTopics,
         new_uuid: Callable[[], str],
     ) -> None:
@@ -76,7 +77,7 @@ class Arrivals:
         self._lifecycle = lifecycle
         self._region = region
         self._account = account
-        self._quotas: Quotas = quotas
+        self._quotas = quotas
         self._reserved_topics: ReservedTopics = reserved_topics
         self._new_uuid = new_uuid
         self._connect_rates = ConnectRates()
@@ -114,7 +115,7 @@ class Arrivals:
             presence=presence,
             permissions=admission.permissions,
             keep_alive_seconds=admission.keep_alive_seconds,
-            quotas=ConnectionQuotas() if self._quotas == "aws" else None,
+            quotas=None if self._quotas is None else ConnectionQuotas(self._quotas),
             now=moment.now,
         )
         self._connections.add(live, grant.disconnect_after_seconds, moment)
@@ -178,8 +179,17 @@ class Arrivals:
         raise RefusedConnect(ReasonCode(fault.reason_code), "fault", explanation)
 
     def _check_rate(self, packet: Connect, moment: Moment) -> None:
+        if self._quotas is None:
+            return
+        if not self._quotas.connects.take(moment.now):
+            raise RefusedConnect(
+                ReasonCode.QUOTA_EXCEEDED,
+                "connect_rate",
+                f"more than {CONNECTS_PER_SECOND} clients connected within a second, which is AWS IoT Core's rate for "
+                "an account that has not asked for more",
+            )
         # An empty client id is assigned another one each time.
-        if self._quotas == "aws" and packet.client_id and not self._connect_rates.take(packet.client_id, moment.now):
+        if packet.client_id and not self._connect_rates.take(packet.client_id, moment.now):
             raise RefusedConnect(
                 ReasonCode.QUOTA_EXCEEDED,
                 "connect_rate",

@@ -45,6 +45,7 @@ from ..limits import (
     MAX_PAYLOAD_BYTES,
     MAX_QOS,
     MAX_SESSION_EXPIRY_SECONDS,
+    PUBLISHES_PER_SECOND,
 )
 from ..topics import check_topic_name
 from .agenda import Agenda
@@ -74,7 +75,7 @@ from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .post import Post
-from .quotas import Quotas
+from .quotas import AccountQuotas, Quotas
 from .reserved_topics import ReservedTopics
 from .retained import MAX_RETAINED_MESSAGES
 from .router import Router
@@ -168,11 +169,13 @@ class Broker:
         self._agenda = Agenda()
         post = Post(self.faults, self._agenda)
         answers = Answers(post, new_uuid)
-        deliveries = Deliveries(post, self._agenda, quotas=quotas)
+        account_quotas = AccountQuotas() if quotas == "aws" else None
+        self._quotas = account_quotas
+        deliveries = Deliveries(post, self._agenda, quotas=account_quotas)
         sharing = Sharing(
             deliveries,
             self._agenda,
-            quotas=quotas,
+            quotas=account_quotas,
             choose=choose,
             retention_seconds=session_expiry_seconds,
             max_members=max_shared_members,
@@ -200,7 +203,7 @@ class Broker:
             lifecycle,
             region=region,
             account=account,
-            quotas=quotas,
+            quotas=account_quotas,
             reserved_topics=reserved_topics,
             new_uuid=new_uuid,
         )
@@ -476,6 +479,9 @@ class Broker:
         Returns what is to be done and, if the message was not published, why.
         """
         moment, effects = self._begin(now, at)
+        if self._quotas is not None and not self._quotas.publishes_in.take(now):
+            explanation = f"all clients published more than {PUBLISHES_PER_SECOND:,} messages within this second"
+            return effects, RefusedOperation(ReasonCode.QUOTA_EXCEEDED, explanation, DisconnectReason.THROTTLED)
         message = Message.of(
             topic, payload, qos=qos, retain=retain, publisher=None, properties=properties, at=moment.at
         )

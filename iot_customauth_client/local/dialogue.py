@@ -30,7 +30,10 @@ from ..limits import (
     MAX_PAYLOAD_BYTES,
     MAX_PUBLISHES_PER_SECOND_PER_CONNECTION,
     MAX_QOS,
+    MAX_SUBSCRIPTIONS_PER_ACCOUNT,
     MAX_SUBSCRIPTIONS_PER_CONNECTION,
+    PUBLISHES_PER_SECOND,
+    SUBSCRIPTIONS_PER_SECOND,
 )
 from ..topics import check_topic_filter
 from .answers import Answers
@@ -188,8 +191,8 @@ class Dialogue:
         explanation = (
             "a fault throttles it"
             if throttled
-            else f"it published more than {MAX_PUBLISHES_PER_SECOND_PER_CONNECTION} messages within this second, "
-            "which is AWS IoT Core's rate"
+            else f"it published more than {MAX_PUBLISHES_PER_SECOND_PER_CONNECTION} messages within this second, or "
+            f"all clients more than {PUBLISHES_PER_SECOND:,}, which are AWS IoT Core's rates"
         )
         effects.append(dropped(live.number, live.client_id, message, "publish_rate", explanation))
         if packet.packet_id is not None:
@@ -245,7 +248,7 @@ class Dialogue:
             raise Offence(
                 ReasonCode.PROTOCOL_ERROR, "it subscribed to a shared subscription with No Local (MQTT-3.8.3-4)"
             )
-        reason_codes, granted = self._judge_filters(live, packet, effects)
+        reason_codes, granted = self._judge_filters(live, packet, moment, effects)
         first_error = next((code for code in reason_codes if code >= _FAILURE_311), 0)
         properties = self._answers.reason_for(live, "SUBACK", first_error)
         topic_filters = tuple(request.topic_filter for request in packet.requests)
@@ -260,7 +263,7 @@ class Dialogue:
         self._lifecycle.subscribed(live.presence, [each.topic_filter for _, each in granted], moment, effects)
 
     def _judge_filters(
-        self, live: LiveConnection, packet: Subscribe, effects: list[Effect]
+        self, live: LiveConnection, packet: Subscribe, moment: Moment, effects: list[Effect]
     ) -> tuple[tuple[int, ...], list[tuple[SubscribeRequest, Subscription]]]:
         """Return the codes for the SUBACK, and what is granted. Changes nothing yet."""
         if len(packet.requests) > MAX_FILTERS_PER_SUBSCRIBE:
@@ -270,7 +273,7 @@ class Dialogue:
         granted: list[tuple[SubscribeRequest, Subscription]] = []
         for request in packet.requests:
             try:
-                self._check_subscribe(live, request.topic_filter, taken, effects)
+                self._check_subscribe(live, request.topic_filter, taken, moment, effects)
             except RefusedOperation as refusal:
                 reason_codes.append(self._failure(live, refusal))
                 continue
@@ -283,7 +286,9 @@ class Dialogue:
             granted.append((request, subscription))
         return tuple(reason_codes), granted
 
-    def _check_subscribe(self, live: LiveConnection, topic_filter: str, taken: set[str], effects: list[Effect]) -> None:
+    def _check_subscribe(
+        self, live: LiveConnection, topic_filter: str, taken: set[str], moment: Moment, effects: list[Effect]
+    ) -> None:
         try:
             check_subscribable(topic_filter, reserved=self._reserved_topics)
             if topic_filter not in taken and len(taken) >= MAX_SUBSCRIPTIONS_PER_CONNECTION:
@@ -291,6 +296,19 @@ class Dialogue:
                     ReasonCode.QUOTA_EXCEEDED,
                     f"subscribe to {topic_filter!r}: the connection has {len(taken)} subscriptions, "
                     f"AWS IoT Core allows {MAX_SUBSCRIPTIONS_PER_CONNECTION}",
+                )
+            if topic_filter not in taken and self._router.is_full:
+                raise RefusedOperation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"subscribe to {topic_filter!r}: all clients together have {MAX_SUBSCRIPTIONS_PER_ACCOUNT:,} "
+                    "subscriptions, AWS IoT Core allows no more to an account",
+                )
+            if live.quotas is not None and not live.quotas.account.subscriptions.take(moment.now):
+                raise RefusedOperation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"subscribe to {topic_filter!r}: {SUBSCRIPTIONS_PER_SECOND} topic filters came from all clients "
+                    "within this second, which is AWS IoT Core's rate",
+                    DisconnectReason.THROTTLED,
                 )
             if is_shared(topic_filter) and not self._router.can_share(live.session, topic_filter):
                 raise RefusedOperation(

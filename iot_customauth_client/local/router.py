@@ -8,6 +8,7 @@ documented. A client that copes with two copies copes with one.
 
 from typing import TypeAlias
 
+from ..limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from .codec import PubAck
 from .deliveries import Deliveries
 from .effects import Effect, Happened
@@ -54,6 +55,11 @@ class Router:
         else:
             self._tree.add(topic_filter, session, subscription)
         return new
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many subscriptions as an account may have; a shared one counts once."""
+        return len(self._tree) >= MAX_SUBSCRIPTIONS_PER_ACCOUNT
 
     def can_share(self, session: Session, topic_filter: str) -> bool:
         """Tell whether there is room for a session in a shared subscription."""
