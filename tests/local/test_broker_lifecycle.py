@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from broker_driver import ACCOUNT, EVERYTHING, REGION, V5, V311, Driver, everything_but, only, statement
+from broker_driver import ACCOUNT, REGION, V5, V311, Driver, everything_but, only, statement
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -544,12 +544,3 @@ def test_connack_comes_before_everything_that_a_connection_is_told() -> None:
     driver.close(1)
     answers = driver.connect(2, packet)
     assert [type(answer) for answer in answers] == [ConnAck, Publish]
-
-
-def test_a_client_with_everything_denied_but_events_sees_only_them() -> None:
-    driver = Driver()
-    driver.connect(1, policy=[EVERYTHING, statement("Deny", "iot:Receive", "topic/a")])
-    driver.subscribe(1, "a", CONNECTED + "+")
-    driver.connect(2, client_id="device")
-    driver.publish(2, "a")
-    assert driver.topics(1) == [CONNECTED + "device"]

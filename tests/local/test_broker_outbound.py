@@ -37,7 +37,7 @@ def test_the_identifiers_of_what_is_sent_again_are_taken() -> None:
         fresh.add(taken[0])
         outbound.acknowledge(taken[0])
     assert fresh == set(range(3, 65_536))
-    assert [taken[0] for taken in (outbound.take_stored(0.0), outbound.take_stored()) if taken] == [1, 2]
+    assert [taken[0] for taken in (outbound.take_stored(0.0), outbound.take_stored(0.0)) if taken] == [1, 2]
 
 
 def test_no_more_than_100_are_unacknowledged_however_often_a_client_comes_and_goes() -> None:
