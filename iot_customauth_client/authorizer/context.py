@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+_THING_NAME = "iot:connection.thing.thingname"
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -19,6 +21,10 @@ class Context:
     connect_attributes: `PersistentConnect` if the client asked for a session that outlives the connection,
         `LastWill` if it sent a will (AWS page "Connect policy examples").
     last_will_topic: the ARN of the will's topic (see `topic_arn`), None without a will.
+    domain_name: the host name by which the client connected; None if the caller does not know it (the key is then
+        unknown). AWS page "Basic AWS IoT Core policy variables".
+    thing_name: of the thing that is attached to the client; None if none can be (the keys are then unknown). AWS page
+        "Thing policy variables".
 
     Raises ValueError if last_will_topic is not an ARN: the service compares ARNs, a bare topic would never match.
     """
@@ -27,6 +33,8 @@ class Context:
     source_ip: str | None
     connect_attributes: frozenset[str] = frozenset()
     last_will_topic: str | None = None
+    domain_name: str | None = field(default=None, kw_only=True)
+    thing_name: str | None = field(default=None, kw_only=True)
     variables: Mapping[str, str] = field(init=False, repr=False, compare=False)
     """Values for `${...}` in policies, by lower-case name: IAM ignores the case of key names."""
 
@@ -35,7 +43,12 @@ class Context:
             raise ValueError(
                 "last_will_topic must be the ARN of the will's topic: use topic_arn(region, account, topic)"
             )
-        known = (("iot:clientid", self.client_id), ("aws:sourceip", self.source_ip))
+        known = (
+            ("iot:clientid", self.client_id),
+            ("aws:sourceip", self.source_ip),
+            ("iot:domainname", self.domain_name),
+            (_THING_NAME, self.thing_name),
+        )
         values = MappingProxyType({name: value for name, value in known if value is not None})
         object.__setattr__(self, "variables", values)
 
@@ -50,6 +63,12 @@ class Context:
                 return tuple(self.connect_attributes)
             case "aws:sourceip" if self.source_ip is not None:
                 return (self.source_ip,)
+            case "iot:domainname" if self.domain_name is not None:
+                return (self.domain_name,)
+            case name if name == _THING_NAME and self.thing_name is not None:
+                return (self.thing_name,)
+            case "iot:connection.thing.isattached" if self.thing_name is not None:
+                return ("true",)
             case _:
                 return None
 

@@ -49,6 +49,7 @@ class AuthorizerResult:
 
     disconnect_after_seconds: 300 to 86,400; how long the connection may live.
     refresh_after_seconds: 300 to 86,400; after how long the function is asked again.
+    clamped: a sentence for each number of seconds that was out of range and is taken as the nearest one within.
     """
 
     is_authenticated: bool
@@ -56,12 +57,16 @@ class AuthorizerResult:
     policies: tuple[PolicyDocument, ...] = ()
     disconnect_after_seconds: int = DEFAULT_DISCONNECT_AFTER_SECONDS
     refresh_after_seconds: int = DEFAULT_REFRESH_AFTER_SECONDS
+    clamped: tuple[str, ...] = ()
 
 
-def validate_result(value: object) -> AuthorizerResult:
+def validate_result(value: object, *, clamp_seconds: bool = False, documents_as_text: bool = True) -> AuthorizerResult:
     """Validate what an authorizer function returned.
 
     value: the returned object, as Python or JSON data. Keys other than the five known ones are ignored.
+    clamp_seconds: take a number of seconds that is out of range as the nearest one within, instead of refusing it.
+    documents_as_text: take a policy document that is JSON text as the object it stands for, instead of refusing it.
+    What the service does in these two cases is not documented.
 
     Raises InvalidResult that lists every problem.
     """
@@ -76,12 +81,20 @@ def validate_result(value: object) -> AuthorizerResult:
         found = "it is missing" if authenticated is None else f"not a value of type {type(authenticated).__name__}"
         problems.append(f"isAuthenticated must be true or false, {found}")
     principal_id = _principal_id(result.get("principalId"), problems)
-    policies = _policies(result.get("policyDocuments"), problems)
-    disconnect = _seconds(result, "disconnectAfterInSeconds", DEFAULT_DISCONNECT_AFTER_SECONDS, problems)
-    refresh = _seconds(result, "refreshAfterInSeconds", DEFAULT_REFRESH_AFTER_SECONDS, problems)
+    policies = _policies(result.get("policyDocuments"), problems, as_text=documents_as_text)
+    clamped: list[str] = []
+    out_of_range = clamped if clamp_seconds else problems
+    disconnect = _seconds(
+        result, "disconnectAfterInSeconds", DEFAULT_DISCONNECT_AFTER_SECONDS, problems, out_of_range=out_of_range
+    )
+    refresh = _seconds(
+        result, "refreshAfterInSeconds", DEFAULT_REFRESH_AFTER_SECONDS, problems, out_of_range=out_of_range
+    )
     if problems:
         raise InvalidResult(tuple(problems))
-    return AuthorizerResult(True, principal_id, policies, disconnect, refresh)
+    return AuthorizerResult(
+        True, principal_id, policies, disconnect, refresh, tuple(f"{each}: the nearest is taken" for each in clamped)
+    )
 
 
 def _not_an_object(value: object) -> str:
@@ -107,7 +120,7 @@ def _principal_id(value: object, problems: list[str]) -> str:
     return value
 
 
-def _policies(value: object, problems: list[str]) -> tuple[PolicyDocument, ...]:
+def _policies(value: object, problems: list[str], *, as_text: bool) -> tuple[PolicyDocument, ...]:
     if not isinstance(value, list | tuple):
         found = "it is missing" if value is None else f"not a value of type {type(value).__name__}"
         problems.append(f"policyDocuments must be a list of 1 to {MAX_POLICY_DOCUMENTS} policy documents, {found}")
@@ -122,6 +135,9 @@ def _policies(value: object, problems: list[str]) -> tuple[PolicyDocument, ...]:
     found_documents: list[PolicyDocument] = []
     for index, document in enumerate(documents[:MAX_POLICY_DOCUMENTS]):
         place = f"policyDocuments[{index}]"
+        if isinstance(document, str) and not as_text:
+            problems.append(f"{place} is text; return the document as an object, not as JSON text")
+            continue
         if isinstance(document, str) and not _fits(document, place, problems):
             continue  # too long: not even parsed
         try:
@@ -143,12 +159,17 @@ def _fits(text: str, place: str, problems: list[str]) -> bool:
     return False
 
 
-def _seconds(result: Mapping[str, object], key: str, default: int, problems: list[str]) -> int:
+def _seconds(
+    result: Mapping[str, object], key: str, default: int, problems: list[str], *, out_of_range: list[str]
+) -> int:
+    """Return the number within its range; one that is not is told in `out_of_range`."""
     value = result.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool):
         problems.append(f"{key} must be a whole number, not a value of type {type(value).__name__}")
         return default
     if not MIN_AUTHORIZER_SECONDS <= value <= MAX_AUTHORIZER_SECONDS:
         shown: int | str = value if abs(value) < 10**12 else "a far larger number"
-        problems.append(f"{key} must be from {MIN_AUTHORIZER_SECONDS} to {MAX_AUTHORIZER_SECONDS}, not {shown}")
+        nearest = max(MIN_AUTHORIZER_SECONDS, min(value, MAX_AUTHORIZER_SECONDS))
+        out_of_range.append(f"{key} must be from {MIN_AUTHORIZER_SECONDS} to {MAX_AUTHORIZER_SECONDS}, not {shown}")
+        return nearest
     return value

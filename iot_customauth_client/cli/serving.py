@@ -85,6 +85,7 @@ def _serve(config: LocalConfig, signalled: int) -> int:
         region=config.region,
         account=config.account,
         refused_subscribe_311=config.refused_subscribe_311,
+        choices=config.choices,
         quotas=config.quotas,
         session_expiry_seconds=config.session_expiry_seconds,
         show_secrets=config.show_secrets,

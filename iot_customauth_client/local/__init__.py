@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from . import events
     from .authorizers import LocalAuthorizer
     from .certificates import CertificateError
+    from .choices import Choices
     from .endpoint import LocalEndpoint
     from .event_log import EventLog
     from .events import Event
 
-__all__ = ["CertificateError", "Event", "EventLog", "LocalAuthorizer", "LocalEndpoint", "events"]
+__all__ = ["CertificateError", "Choices", "Event", "EventLog", "LocalAuthorizer", "LocalEndpoint", "events"]
 
 _WHERE = {
     "CertificateError": "certificates",
+    "Choices": "choices",
     "Event": "events",
     "EventLog": "event_log",
     "LocalAuthorizer": "authorizers",

@@ -14,12 +14,12 @@ from ..errors import InvalidTopic
 from ..limits import (
     MAX_CLIENT_ID_BYTES,
     MAX_IN_FLIGHT,
-    MAX_PACKET_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_QOS,
     MAX_TOPIC_ALIAS,
     clamp_keep_alive,
 )
+from .choices import Choices
 from .codec import ConnAck, Connect, Property, PropertyValue, ReasonCode, Version, Will
 from .effects import Grant
 from .offence import RefusedConnect
@@ -32,7 +32,6 @@ _OFFERED: Final[dict[Property, PropertyValue]] = {
     Property.RECEIVE_MAXIMUM: MAX_IN_FLIGHT,
     Property.MAXIMUM_QOS: MAX_QOS,
     Property.RETAIN_AVAILABLE: 1,
-    Property.MAXIMUM_PACKET_SIZE: MAX_PACKET_BYTES,
     Property.TOPIC_ALIAS_MAXIMUM: MAX_TOPIC_ALIAS,
     Property.WILDCARD_SUBSCRIPTION_AVAILABLE: 1,
     Property.SUBSCRIPTION_IDENTIFIER_AVAILABLE: 0,
@@ -63,7 +62,7 @@ def admit(
     region: str,
     account: str,
     session_expiry_seconds: int,
-    reserved_topics: ReservedTopics,
+    choices: Choices,
     new_uuid: Callable[[], str],
     report: Callable[[str, Decision], None],
 ) -> Admission:
@@ -92,8 +91,8 @@ def admit(
             "in user name and password",
         )
     if packet.will is not None:
-        _check_will(packet.will, reserved_topics)
-    permissions = Permissions(grant, region=region, account=account, client_id=client_id)
+        _check_will(packet.will, choices.reserved_topics)
+    permissions = Permissions(grant, region=region, account=account, client_id=client_id, choices=choices)
     decision = permissions.connect(packet)
     report(client_id, decision)
     if not decision.allowed:
@@ -105,7 +104,7 @@ def admit(
     if packet.will is not None:
         _check_will_allowed(packet.will, client_id, permissions, report)
     keep_alive_seconds = clamp_keep_alive(packet.keep_alive_seconds)
-    acknowledgement = _acknowledge(packet, client_id, keep_alive_seconds, session_expiry_seconds)
+    acknowledgement = _acknowledge(packet, client_id, keep_alive_seconds, session_expiry_seconds, choices)
     return Admission(client_id, permissions, keep_alive_seconds, session_expiry_seconds, acknowledgement)
 
 
@@ -161,10 +160,14 @@ def _check_will_allowed(
             )
 
 
-def _acknowledge(packet: Connect, client_id: str, keep_alive_seconds: int, session_expiry_seconds: int) -> ConnAck:
+def _acknowledge(
+    packet: Connect, client_id: str, keep_alive_seconds: int, session_expiry_seconds: int, choices: Choices
+) -> ConnAck:
     if packet.version is Version.MQTT311:
         return ConnAck(session_present=False, reason_code=0)
     properties = {**_OFFERED, Property.SERVER_KEEP_ALIVE: keep_alive_seconds}
+    if choices.announced_packet_bytes != "left_out":
+        properties[Property.MAXIMUM_PACKET_SIZE] = choices.announced_packet_bytes
     if not packet.client_id:
         properties[Property.ASSIGNED_CLIENT_IDENTIFIER] = client_id
     if session_expiry_seconds != packet.properties.get(Property.SESSION_EXPIRY_INTERVAL, 0):

@@ -13,6 +13,7 @@ from ..authorizer.policy import Decision
 from ..limits import CONNECTS_PER_SECOND
 from .admission import Admission, admit
 from .answers import Answers
+from .choices import Choices
 from .codec import Connect, Property, ReasonCode, Version, encode
 from .connections import Connections
 from .effects import Effect, Grant, HangUp, Happened, Send
@@ -24,7 +25,6 @@ from .moment import Moment
 from .offence import DisconnectReason, RefusedConnect
 from .post import Post
 from .quotas import AccountQuotas, ConnectionQuotas, ConnectRates
-from .reserved_topics import ReservedTopics
 from .router import Router
 from .sessions import Sessions
 
@@ -39,6 +39,7 @@ class Arrivals:
     __slots__ = (
         "_account",
         "_answers",
+        "_choices",
         "_connect_rates",
         "_connections",
         "_faults",
@@ -47,7 +48,6 @@ class Arrivals:
         "_post",
         "_quotas",
         "_region",
-        "_reserved_topics",
         "_router",
         "_sessions",
     )
@@ -65,7 +65,7 @@ class Arrivals:
         region: str,
         account: str,
         quotas: AccountQuotas | None,
-        reserved_topics: ReservedTopics,
+        choices: Choices,
         new_uuid: Callable[[], str],
     ) -> None:
         self._connections = connections
@@ -78,7 +78,7 @@ class Arrivals:
         self._region = region
         self._account = account
         self._quotas = quotas
-        self._reserved_topics: ReservedTopics = reserved_topics
+        self._choices = choices
         self._new_uuid = new_uuid
         self._connect_rates = ConnectRates()
 
@@ -126,9 +126,9 @@ class Arrivals:
         self._lifecycle.connected(presence, moment, effects)
 
     def refuse(self, connection: int, packet: Connect, refusal: RefusedConnect, effects: list[Effect]) -> None:
-        """Refuse a CONNECT: CONNACK for MQTT 5, a hang-up without a word for 3.1.1."""
+        """Refuse a CONNECT: CONNACK for MQTT 5, if there is a code; a hang-up without a word for 3.1.1."""
         reason_code: int | None = None
-        if packet.version is Version.MQTT5:
+        if packet.version is Version.MQTT5 and refusal.reason_code is not None:
             acknowledgement = self._answers.refusal(packet, refusal.reason_code)
             if acknowledgement is not None:
                 reason_code = refusal.reason_code
@@ -156,7 +156,7 @@ class Arrivals:
             region=self._region,
             account=self._account,
             session_expiry_seconds=self._sessions.granted_expiry(packet),
-            reserved_topics=self._reserved_topics,
+            choices=self._choices,
             new_uuid=self._new_uuid,
             report=report,
         )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from .. import limits
 from ..authorizer.event import AuthorizerEvent, build_event
@@ -25,6 +26,7 @@ from ..carriage import NAME_PARAMETER, SIGNATURE_PARAMETER
 from . import credential_advice as advice
 from .authorizer_calls import Answer
 from .authorizers import LocalAuthorizer
+from .choices import DEFAULT_CHOICES, Choices
 from .events import AuthorizerOutcome
 from .presented import Carried, Carrier, Presented, choose_carrier, conflict
 from .redaction import scrub, shown_result
@@ -41,11 +43,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to ask which authorizer. The repr shows no event: it holds the device's secrets."""
+    """What to ask which authorizer, about a client that connected by `server_name`.
+
+    The repr shows no event: it holds the device's secrets.
+    """
 
     name: str
     authorizer: LocalAuthorizer
     event: AuthorizerEvent
+    server_name: str | None = None
 
     def __repr__(self) -> str:
         return f"Question(name={self.name!r})"
@@ -64,9 +70,12 @@ class Verdict:
 class Authentication:
     """The authorizers of an endpoint, and the way from what a client presents to one of them."""
 
-    def __init__(self, authorizers: Mapping[str, LocalAuthorizer], default: str | None) -> None:
+    def __init__(
+        self, authorizers: Mapping[str, LocalAuthorizer], default: str | None, choices: Choices = DEFAULT_CHOICES
+    ) -> None:
         self._authorizers = authorizers
         self._default = default
+        self._choices = choices
         self._default_key = None if default is None else authorizers[default].token_key_name
 
     def wanted(self, presented: Presented) -> str | None:
@@ -92,6 +101,8 @@ class Authentication:
                 " is not verified, and the function is told signatureVerified false"
             )
         two_places = conflict(presented, self._default_key)
+        if self._choices.credentials_in_two_places == "refused":
+            two_places = None  # the refusal says it
         return None if two_places is None else ("credentials_in_two_places", two_places)
 
     def check_upgrade(self, presented: Presented) -> Refusal | None:
@@ -110,20 +121,36 @@ class Authentication:
             name, authorizer, carried, verified = self._verified(presented)
         except _Refused as refused:
             return refused.refusal
-        token = carried.get(authorizer.token_key_name) if authorizer.token_key_name is not None else None
         http, mqtt = presented.http, presented.mqtt
+        if carried.carrier is not Carrier.USERNAME and self._choices.mqtt_in_upgrade_event == "absent":
+            mqtt = None
         event = build_event(
             connection_id=connection_id,
             signature_verified=verified,
             server_name=presented.server_name,
-            token=token,
+            token=self._token(authorizer, carried, presented),
             headers=None if http is None else _joined(http.headers),
             query_string=None if http is None else http.query,
-            username=None if mqtt is None else mqtt.username,
+            username=None if mqtt is None else self._username(mqtt.username),
             password=None if mqtt is None else mqtt.password,
             client_id=None if mqtt is None else mqtt.client_id or None,
         )
-        return Question(name, authorizer, event)
+        return Question(name, authorizer, event, presented.server_name)
+
+    def _token(self, authorizer: LocalAuthorizer, carried: Carried, presented: Presented) -> str | None:
+        """Return the token as the function is told it."""
+        key_name = authorizer.token_key_name
+        if key_name is None:
+            return None
+        if self._choices.token_in_event == "decoded" or carried.carrier is Carrier.HEADERS:
+            return carried.get(key_name)
+        return presented.raw_value(carried.carrier, key_name)
+
+    def _username(self, username: str | None) -> str | None:
+        """Return the MQTT user name as the function is told it."""
+        if username is None or self._choices.username_in_event == "raw":
+            return username
+        return unquote(username)
 
     def _read(self, presented: Presented) -> Carried:
         """Return the carrier that counts; where nothing was found, the one in which a client should have sent it."""
@@ -137,6 +164,10 @@ class Authentication:
         """Return the authorizer, its name, where it was named, and whether a signature was verified."""
         if presented.has_sigv4:
             raise _Refused("sigv4", advice.SIGV4)
+        if self._choices.credentials_in_two_places == "refused":
+            two_places = conflict(presented, self._default_key, refused=True)
+            if two_places is not None:
+                raise _Refused("credentials_in_two_places", two_places)
         carried = self._read(presented)
         name, authorizer = self._find(carried)
         if authorizer.signing_disabled:
@@ -145,7 +176,7 @@ class Authentication:
         return name, authorizer, carried, True
 
     def _find(self, carried: Carried) -> tuple[str, LocalAuthorizer]:
-        if "?" in carried.base:
+        if "?" in carried.base and self._choices.two_question_marks == "refused":
             raise _Refused("username_unreadable", advice.TWO_QUESTION_MARKS)
         _check_repeated(carried, limits.RESERVED_PARAMETERS)
         name = carried.get(NAME_PARAMETER)
@@ -163,7 +194,7 @@ class Authentication:
         return name, authorizer
 
 
-def judge(question: Question, answer: Answer, *, show_secrets: bool) -> Verdict:
+def judge(question: Question, answer: Answer, *, show_secrets: bool, choices: Choices = DEFAULT_CHOICES) -> Verdict:
     """Decide what the function's answer amounts to."""
     authorizer = f"authorizer `{question.name}`"
     shown = _plain(answer.result) if show_secrets else shown_result(answer.result, question.event)
@@ -178,7 +209,11 @@ def judge(question: Question, answer: Answer, *, show_secrets: bool) -> Verdict:
     if answer.outcome == "invalid":
         return refused("invalid", "authorizer_result_invalid", f"{authorizer}: {answer.explanation}")
     try:
-        result = validate_result(answer.result)
+        result = validate_result(
+            answer.result,
+            clamp_seconds=choices.seconds_out_of_range == "clamped",
+            documents_as_text=choices.policy_as_text == "accepted",
+        )
     except InvalidResult as error:
         explanation = str(error) if show_secrets else scrub(str(error), question.event)
         return refused("invalid", "authorizer_result_invalid", f"{authorizer}: {explanation}")

@@ -51,12 +51,14 @@ from ..topics import check_topic_name
 from .agenda import Agenda
 from .answers import Answers
 from .arrivals import Arrivals
+from .choices import DEFAULT_CHOICES, Choices
 from .codec import (
     NO_PROPERTIES,
     CodecError,
     Connect,
     Disconnect,
     Packet,
+    PingReq,
     Properties,
     Publish,
     ReasonCode,
@@ -76,7 +78,6 @@ from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .post import Post
 from .quotas import AccountQuotas, Quotas
-from .reserved_topics import ReservedTopics
 from .retained import MAX_RETAINED_MESSAGES
 from .router import Router
 from .sessions import MAX_KEPT_SESSIONS, Sessions
@@ -118,10 +119,10 @@ class Broker:
 
     region, account: of the ARNs that policies are asked about.
     refused_subscribe_311: see `RefusedSubscribe311`.
-    reserved_topics: see `ReservedTopics`.
     quotas: `aws` enforces the service's rates (`quotas.py`); sizes and counts are always enforced.
     session_expiry_seconds: the account's "persistent session expiry period", 1 to 604,800: what MQTT 3.1.1 gets, and
         the most that MQTT 5 gets.
+    choices: how it behaves where the service's behaviour is not known.
     max_queued_messages, max_queued_bytes: what may wait for one client, or for one shared subscription. A connected
         client over it is disconnected (THROTTLED, code 151), since leaving out messages of QoS 1 would go unnoticed;
         for one that is away, newer messages are dropped.
@@ -144,9 +145,9 @@ class Broker:
         region: str,
         account: str,
         refused_subscribe_311: RefusedSubscribe311 = "hang_up",
-        reserved_topics: ReservedTopics = "documented",
         quotas: Quotas = "off",
         session_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
+        choices: Choices = DEFAULT_CHOICES,
         max_queued_messages: int = MAX_QUEUED_MESSAGES,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
         max_retained_messages: int = MAX_RETAINED_MESSAGES,
@@ -163,7 +164,7 @@ class Broker:
                 f"{MAX_SESSION_EXPIRY_SECONDS} s"
             )
         self._at = float("-inf")
-        self._reserved_topics: ReservedTopics = reserved_topics
+        self._choices = choices
         self.faults: Final = Faults() if faults is None else faults
         """What is to be done wrong on demand."""
         self._agenda = Agenda()
@@ -171,7 +172,7 @@ class Broker:
         answers = Answers(post, new_uuid)
         account_quotas = AccountQuotas() if quotas == "aws" else None
         self._quotas = account_quotas
-        deliveries = Deliveries(post, self._agenda, quotas=account_quotas)
+        deliveries = Deliveries(post, self._agenda, quotas=account_quotas, choices=choices)
         sharing = Sharing(
             deliveries,
             self._agenda,
@@ -187,12 +188,15 @@ class Broker:
             self._router,
             self._agenda,
             max_expiry_seconds=session_expiry_seconds,
+            choices=choices,
             max_kept=max_kept_sessions,
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
         )
         lifecycle = Lifecycle(self._router, new_uuid=_random_uuid, wall_time=wall_time)
-        self._connections = Connections(self._sessions, self._router, answers, post, self._agenda, lifecycle)
+        self._connections = Connections(
+            self._sessions, self._router, answers, post, self._agenda, lifecycle, choices=choices
+        )
         self._arrivals = Arrivals(
             self._connections,
             self._sessions,
@@ -204,7 +208,7 @@ class Broker:
             region=region,
             account=account,
             quotas=account_quotas,
-            reserved_topics=reserved_topics,
+            choices=choices,
             new_uuid=new_uuid,
         )
         self._dialogue = Dialogue(
@@ -213,7 +217,7 @@ class Broker:
             self.faults,
             lifecycle,
             refused_subscribe_311=refused_subscribe_311,
-            reserved_topics=reserved_topics,
+            choices=choices,
         )
 
     # -- before CONNACK -------------------------------------------------------------------------------------------
@@ -228,10 +232,14 @@ class Broker:
         return effects
 
     def refuse(self, connection: int, packet: Connect, *, cause: str, explanation: str) -> list[Effect]:
-        """Refuse a CONNECT that failed authentication: CONNACK 135 for MQTT 5, a hang-up without a word for 3.1.1."""
+        """Refuse a CONNECT that failed authentication: 3.1.1 is hung up on without a word, MQTT 5 gets CONNACK.
+
+        Its code is not documented: see `Choices.refused_connect_mqtt5`.
+        """
         effects: list[Effect] = []
         if not self._connections.is_known(connection):
-            refusal = RefusedConnect(ReasonCode.NOT_AUTHORIZED, cause, explanation)
+            told = self._choices.refused_connect_mqtt5
+            refusal = RefusedConnect(None if told == "hang_up" else ReasonCode(told), cause, explanation)
             self._arrivals.refuse(connection, packet, refusal, effects)
         return effects
 
@@ -247,6 +255,7 @@ class Broker:
                 self._connections.hang_up_early(connection, "not_connected", explanation, effects)
             return effects
         live.last_heard = now
+        live.idle = live.idle and isinstance(packet, PingReq)
         try:
             if isinstance(packet, Disconnect):
                 self._connections.leave(live, packet, moment, effects)
@@ -287,24 +296,34 @@ class Broker:
         """Replace what a client may do: its authorizer was asked again and allowed it.
 
         Subscriptions stay; each delivery and each publish is decided by the new policies. If they do not allow
-        `iot:Connect` any more the connection ends: whether the service asks that again is not documented.
+        `iot:Connect` any more the connection ends, unless `Choices.connect_after_refresh` says otherwise.
         """
         moment, effects = self._begin(now, at)
         live = self._connections.get(connection)
         if live is None:
             return effects
         live.permissions, decision = live.permissions.regrant(grant)
-        if not decision.allowed:
+        if not decision.allowed and self._choices.connect_after_refresh == "asked":
             event = Decided(connection, live.client_id, decision.action, decision.resource, False, decision.explanation)
             effects.append(Happened(event))
             explanation = f"after a refresh it may not be connected: {decision.explanation}"
-            self._connections.kick(live, DisconnectReason.AUTH_ERROR, explanation, moment, effects)
+            self._connections.revoke(live, explanation, moment, effects)
             self._connections.settle(moment, effects)
         return effects
 
     def revoke(self, connection: int, explanation: str, *, now: float, at: float) -> list[Effect]:
-        """End a live connection whose authorizer was asked again and did not allow it: code 135, AUTH_ERROR."""
-        return self.end(connection, DisconnectReason.AUTH_ERROR, explanation, now=now, at=at)
+        """End a live connection whose authorizer was asked again and did not allow it: AUTH_ERROR."""
+        moment, effects = self._begin(now, at)
+        live = self._connections.get(connection)
+        if live is not None:
+            self._connections.revoke(live, explanation, moment, effects)
+            self._connections.settle(moment, effects)
+        return effects
+
+    def was_idle(self, connection: int) -> bool:
+        """Tell whether a live connection has sent nothing but pings since its CONNECT."""
+        live = self._connections.get(connection)
+        return live is not None and live.idle
 
     def shut_down(self, connection: int, *, now: float, at: float) -> list[Effect]:
         """End a live connection because the endpoint stops; nothing happens to one that is not live."""
@@ -487,7 +506,7 @@ class Broker:
         )
         try:
             can_retain = self._router.can_retain(message, moment)
-            visitor.check(message, properties, can_retain, effects, reserved=self._reserved_topics)
+            visitor.check(message, properties, can_retain, effects)
         except RefusedOperation as refusal:
             return effects, refusal
         effects.append(Happened(Published(visitor.connection, "", topic, payload, qos, retain, False)))

@@ -23,11 +23,12 @@ import contextlib
 import select
 import socket
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from .. import limits
 from .codec import Packet
-from .doors import Door, TurnAway, choose_door
+from .doors import Alert, Door, TurnAway, choose_door
 from .events import Closed, Event, Handshake, Opened, TurnedAway
 from .events import Proxied as ProxiedEvent
 from .front import Front, Hello, Proxied
@@ -238,12 +239,21 @@ class ClientConnection(asyncio.Protocol):
         offer = hello.client_hello
         door = choose_door(offer.server_name, offer.alpn, self.server.served)
         if isinstance(door, TurnAway):
-            self.turn_away(door)
+            self._turn_away_at_hello(door)
             return
         self._door = door
         self._tls = TlsStream(self.server.contexts[door])
         self.stage = Stage.TLS
         self._receive_tls(hello.received)
+
+    def _turn_away_at_hello(self, turn_away: TurnAway) -> None:
+        """Turn a ClientHello away; for one without a served name the choices say how."""
+        how = self.server.choices.unknown_server_name if turn_away.alert is Alert.UNRECOGNIZED_NAME else "alert"
+        if how == "reset":
+            self._happened(TurnedAway(self.number, turn_away.cause, turn_away.explanation))
+            self.drop("rst")
+        else:
+            self.turn_away(turn_away if how == "alert" else replace(turn_away, alert=None))
 
     def _receive_tls(self, data: bytes) -> None:
         tls = self._tls

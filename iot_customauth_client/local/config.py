@@ -27,6 +27,7 @@ from ..errors import ConfigurationError
 from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
 from .authorizer_targets import split_function
 from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name
+from .choices import Choices, read_choices
 from .command import Command
 from .invoke_url import is_url
 
@@ -34,6 +35,8 @@ LogFormat: TypeAlias = Literal["text", "json"]
 
 DEFAULT_PORT = 8_443
 """The command's port; 443 needs root."""
+
+_TABLES = ("endpoint", "authorizers", "choices")
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -95,6 +98,7 @@ class LocalConfig:
     session_expiry_seconds: int
     log_format: LogFormat
     show_secrets: bool
+    choices: Choices
     authorizers: Mapping[str, LocalAuthorizer] = field(repr=False)
 
 
@@ -139,6 +143,10 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         name, function = split_authorizer_flag(text)
         table = {"function": function, "signing_disabled": True}
         authorizers[name] = _authorizer(name, table, Path(), f"--authorizer {name}")
+    try:
+        choices = read_choices(_table(document, "choices", where))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}[choices]: {error.message}") from error
     return LocalConfig(
         host=merged.host,
         port=merged.port,
@@ -153,6 +161,7 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         session_expiry_seconds=merged.session_expiry_seconds,
         log_format=merged.log_format,
         show_secrets=merged.show_secrets,
+        choices=choices,
         authorizers=as_authorizers(authorizers, default=merged.default_authorizer),
     )
 
@@ -231,8 +240,8 @@ def _read(file: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file} is not TOML: {error}") from None
     for name in document:
-        if name not in ("endpoint", "authorizers"):
-            raise ConfigurationError(f"{file}: {unknown('table', name, ('endpoint', 'authorizers'))}")
+        if name not in _TABLES:
+            raise ConfigurationError(f"{file}: {unknown('table', name, _TABLES)}")
     return document
 
 

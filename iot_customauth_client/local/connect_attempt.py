@@ -56,11 +56,15 @@ class ConnectAttempt:
         self._connection: Final = connection
         self._packet: Final = packet
         self._presented: Final = Presented(
-            server_name, http, MqttPart(packet.username, packet.password, packet.client_id)
+            server_name,
+            http,
+            MqttPart(packet.username, packet.password, packet.client_id),
+            plus_is_space=server.choices.plus_in_query == "space",
         )
         self._source_ip: Final = source_ip
         self._is_there: Final = is_there
         self._granted: Final = granted
+        self._given_up = False
 
     def begin(self) -> None:
         """Check what comes before the function, then have it called."""
@@ -76,11 +80,18 @@ class ConnectAttempt:
             lambda verdict, elapsed_seconds: self._judged(question, verdict, elapsed_seconds),
         )
 
+    def give_up(self, cause: str, explanation: str) -> None:
+        """Refuse the client without a word to it; the caller ends the connection."""
+        self._given_up = True
+        self._server.log.append(Refused(self._connection, self._packet.client_id, cause, None, explanation))
+
     def _judged(self, question: Question, verdict: Verdict, elapsed_seconds: float) -> None:
+        if self._given_up:
+            return
         if not self._is_there():
             self._tell_left(elapsed_seconds)
         elif verdict.result is not None:
-            self._granted(self._packet, make_grant(self._server, verdict.result, self._source_ip))
+            self._granted(self._packet, make_grant(self._server, question, verdict.result, self._source_ip))
             self._server.keep_asking(self._connection, question, verdict.result, self._source_ip)
         elif verdict.refusal is not None:
             self._refuse(verdict.refusal)

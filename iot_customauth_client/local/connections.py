@@ -9,13 +9,14 @@ as well.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 from .agenda import Agenda
 from .answers import Answers
+from .choices import Choices
 from .codec import Disconnect, Property, ReasonCode, Version
 from .effects import Effect, HangUp, Happened
-from .events import Disconnected, Published, Refused
+from .events import Decided, Disconnected, Published, Refused
 from .lifecycle import Lifecycle
 from .live_connection import LiveConnection
 from .message import Message
@@ -42,13 +43,27 @@ KICKS: Final[dict[DisconnectReason, ReasonCode | None]] = {
     DisconnectReason.NONE: None,
 }
 """The code that MQTT 5 is sent for an end that the service decided on, from AWS's list for DISCONNECT; None: hang up
-without a word. Which code goes with the end of a connection's life is not documented: 152 is the choice here."""
+without a word. Which code goes with the end of a connection's life and with a failed refresh is not documented: 152 and
+135 stand here, `Choices` may say otherwise."""
+
+_ENDS_OF_LIFE: Final = (DisconnectReason.WEBSOCKET_TTL_EXPIRATION, DisconnectReason.CUSTOMAUTH_TTL_EXPIRATION)
 
 
 class Connections:
     """All connections between CONNECT and the end of their transport."""
 
-    __slots__ = ("_agenda", "_answers", "_ended", "_lifecycle", "_live", "_post", "_router", "_sessions")
+    __slots__ = (
+        "_agenda",
+        "_answers",
+        "_choices",
+        "_ended",
+        "_kicks",
+        "_lifecycle",
+        "_live",
+        "_post",
+        "_router",
+        "_sessions",
+    )
 
     def __init__(
         self,
@@ -58,6 +73,8 @@ class Connections:
         post: Post,
         agenda: Agenda,
         lifecycle: Lifecycle,
+        *,
+        choices: Choices,
     ) -> None:
         self._sessions = sessions
         self._router = router
@@ -65,6 +82,8 @@ class Connections:
         self._post = post
         self._agenda = agenda
         self._lifecycle = lifecycle
+        self._choices = choices
+        self._kicks = KICKS | dict.fromkeys(_ENDS_OF_LIFE, _code(choices.end_of_life_mqtt5))
         self._live: dict[int, LiveConnection] = {}
         self._ended: set[int] = set()
 
@@ -83,6 +102,7 @@ class Connections:
         """Take a connection in, which may live for so long."""
         self._live[live.number] = live
         live.session.connection = live
+        self._plan_reauthorisation(live, moment)
         if life_seconds is None:
             return
 
@@ -93,6 +113,30 @@ class Connections:
             self.kick(live, DisconnectReason.CUSTOMAUTH_TTL_EXPIRATION, explanation, moment, effects)
 
         live.life = self._agenda.plan(moment.at + life_seconds, end_of_life)
+
+    def _plan_reauthorisation(self, live: LiveConnection, moment: Moment) -> None:
+        """Have `iot:Connect` asked once more without the will, if that makes a difference."""
+        after_seconds = self._choices.reauthorise_after_seconds
+        if after_seconds == "never" or live.will is None or live.permissions.connect_without_will().allowed:
+            return
+
+        def ask_again(moment: Moment, effects: list[Effect]) -> None:
+            decision = live.permissions.connect_without_will()
+            if decision.allowed:  # a refresh has brought other policies
+                return
+            event = Decided(
+                live.number, live.client_id, decision.action, decision.resource, False, decision.explanation
+            )
+            effects.append(Happened(event))
+            explanation = (
+                f"iot:Connect was asked again {after_seconds} s after CONNACK as the service does, without the will:"
+                " a condition on iot:LastWillTopic, or on LastWill in iot:ConnectAttributes, holds at CONNECT only."
+                " Take the condition out, and restrict the will by iot:Publish on its topic"
+                f" ({decision.explanation})"
+            )
+            self.kick(live, DisconnectReason.AUTH_ERROR, explanation, moment, effects)
+
+        live.reauthorisation = self._agenda.plan(moment.at + after_seconds, ask_again)
 
     def turn_away(self, number: int) -> None:
         """Count a connection as ended that never was live."""
@@ -151,7 +195,12 @@ class Connections:
         cause: str | None = None,
     ) -> None:
         """End a connection for a reason that is not the client's; the reason decides about the code."""
-        self.part(live, reason, explanation, KICKS[reason], moment, effects, cause=cause)
+        self.part(live, reason, explanation, self._kicks[reason], moment, effects, cause=cause)
+
+    def revoke(self, live: LiveConnection, explanation: str, moment: Moment, effects: list[Effect]) -> None:
+        """End a connection that a refresh does not allow any more."""
+        code = _code(self._choices.failed_refresh_mqtt5)
+        self.part(live, DisconnectReason.AUTH_ERROR, explanation, code, moment, effects)
 
     def part(
         self,
@@ -188,8 +237,11 @@ class Connections:
         """End a live connection whose transport needs no hanging up."""
         effects.append(Happened(Disconnected(live.number, live.client_id, reason.value, explanation)))
         del self._live[live.number]
-        if live.life is not None:
-            live.life.cancel()
+        for planned in (live.life, live.reauthorisation):
+            if planned is not None:
+                planned.cancel()
+        if reason in _ENDS_OF_LIFE and self._choices.will_at_end_of_life == "dropped":
+            live.will = None
         self._post.discard(live)
         self._sessions.leave(live, moment, effects, cause=cause)
         self._lifecycle.disconnected(live.presence, reason, live.session.expiry_seconds, moment, effects)
@@ -202,7 +254,7 @@ class Connections:
         A will can fill a queue, and the end of that client make a will due: so this is a loop, not a recursion, and
         it ends because each round takes a connection away.
         """
-        self._end_overflowed(moment, effects)
+        self._end_those(moment, effects)
         for last_will in self._sessions.take_wills():
             will = last_will.will
             number, client_id = last_will.connection, last_will.client_id
@@ -218,7 +270,15 @@ class Connections:
                 at=moment.at,
             )
             self._router.publish(message, moment, effects)
-            self._end_overflowed(moment, effects)
+            self._end_those(moment, effects)
+
+    def _end_those(self, moment: Moment, effects: list[Effect]) -> None:
+        """End the clients that a delivery has shown to be past keeping."""
+        self._end_overflowed(moment, effects)
+        for live, offence in self._router.take_forbidden():
+            if self._live.get(live.number) is live:
+                self.drop(live, offence, moment, effects)
+                self._end_overflowed(moment, effects)
 
     def _end_overflowed(self, moment: Moment, effects: list[Effect]) -> None:
         while overflowed := self._router.take_overflowed():
@@ -234,3 +294,7 @@ class Connections:
     def sizes(self) -> dict[str, int]:
         """Count what is held."""
         return {"live": len(self._live), "ended": len(self._ended)}
+
+
+def _code(told: int | Literal["hang_up"]) -> ReasonCode | None:
+    return None if isinstance(told, str) else ReasonCode(told)

@@ -23,8 +23,9 @@ def consult(server: Server, connection: int, question: Question, done: Callable[
     """Have the function called; `done` is given the verdict and the seconds it took, once, from the event loop."""
 
     def answered(answer: Answer) -> None:
-        verdict = judge(question, answer, show_secrets=server.show_secrets)
-        explanation = verdict.refusal.explanation if verdict.refusal else ""
+        verdict = judge(question, answer, show_secrets=server.show_secrets, choices=server.choices)
+        clamped = verdict.result.clamped if verdict.result else ()
+        explanation = verdict.refusal.explanation if verdict.refusal else "; ".join(clamped)
         server.log.append(
             AuthorizerAnswered(
                 connection, question.name, verdict.outcome, answer.elapsed_seconds, verdict.shown, explanation
@@ -38,7 +39,9 @@ def consult(server: Server, connection: int, question: Question, done: Callable[
     server.ask(question, answered)
 
 
-def make_grant(server: Server, result: AuthorizerResult, source_ip: str | None) -> Grant:
+def make_grant(server: Server, question: Question, result: AuthorizerResult, source_ip: str | None) -> Grant:
     """Return what the function's result allows a client of this address."""
     policies = server.place.fit(result.policies)
-    return Grant(result.principal_id, policies, source_ip, result.disconnect_after_seconds)
+    return Grant(
+        result.principal_id, policies, source_ip, result.disconnect_after_seconds, server_name=question.server_name
+    )

@@ -17,12 +17,14 @@ from ..limits import (
     STORED_MESSAGES_PER_SECOND,
 )
 from .agenda import Agenda
-from .codec import NO_PROPERTIES, Publish, Version
+from .choices import Choices
+from .codec import NO_PROPERTIES, Publish, ReasonCode, Version
 from .effects import Effect, Happened
 from .events import Decided, Delivered, Dropped, Queued
 from .live_connection import LiveConnection
 from .message import Message
 from .moment import Moment
+from .offence import DisconnectReason, Offence
 from .outbound import Delivery
 from .permissions import RECEIVE
 from .post import Post
@@ -33,13 +35,15 @@ from .session import Session, Subscription
 class Deliveries:
     """Delivers to sessions. Appends what is to be done to the list of effects it is given."""
 
-    __slots__ = ("_agenda", "_overflowed", "_post", "_quotas")
+    __slots__ = ("_agenda", "_choices", "_forbidden", "_overflowed", "_post", "_quotas")
 
-    def __init__(self, post: Post, agenda: Agenda, *, quotas: AccountQuotas | None) -> None:
+    def __init__(self, post: Post, agenda: Agenda, *, quotas: AccountQuotas | None, choices: Choices) -> None:
         self._post = post
         self._agenda = agenda
         self._quotas = quotas
+        self._choices = choices
         self._overflowed: list[LiveConnection] = []
+        self._forbidden: list[tuple[LiveConnection, Offence]] = []
 
     def deliver(self, subscription: Subscription, delivery: Delivery, moment: Moment, effects: list[Effect]) -> bool:
         """Deliver a message, or store it; False if the client may not receive it."""
@@ -103,6 +107,11 @@ class Deliveries:
         overflowed, self._overflowed = self._overflowed, []
         return overflowed
 
+    def take_forbidden(self) -> list[tuple[LiveConnection, Offence]]:
+        """Return the clients that `Choices.denied_delivery` ends, since the last call."""
+        forbidden, self._forbidden = self._forbidden, []
+        return forbidden
+
     @property
     def overflowed(self) -> int:
         """How many clients are to be ended because their queue is full."""
@@ -137,6 +146,10 @@ class Deliveries:
                 live.number, live.client_id, decision.action, decision.resource, False, decision.explanation
             )
             effects.append(Happened(denied))
+            if self._choices.denied_delivery == "disconnect":
+                explanation = f"receive from {message.topic!r} is not allowed: {decision.explanation}"
+                offence = Offence(ReasonCode.NOT_AUTHORIZED, explanation, DisconnectReason.AUTH_ERROR)
+                self._forbidden.append((live, offence))
         return decision.allowed
 
     def _offer(self, session: Session, delivery: Delivery, moment: Moment, effects: list[Effect]) -> bool:

@@ -6,12 +6,12 @@ behaviour seen at the service; *choice* where nothing is known):
 
     refused                       MQTT 5                                   MQTT 3.1.1
     PUBLISH of QoS 1              PUBACK with the code                     hang up, no PUBACK
-    PUBLISH of QoS 0              DISCONNECT with the code (choice)        hang up
+    PUBLISH of QoS 0              DISCONNECT with the code (`Choices`)     hang up
     a filter of SUBSCRIBE         SUBACK with the code at its place        hang up, no SUBACK (option: SUBACK 0x80)
     more than 8 filters           SUBACK 151 for each (choice)             hang up
     QoS 2 in PUBLISH              DISCONNECT 155                           hang up, no PUBREC
     QoS 2 in SUBSCRIBE            QoS 1 is granted (MQTT-3.2.2-10)         hang up, no SUBACK
-    delivery not allowed          left out, the connection stays           the same
+    delivery not allowed          left out, the connection stays (`Choices`)  the same
     payload over 128 KiB          DISCONNECT 151 (choice of code)          hang up
     the 101st unacknowledged      DISCONNECT 147                           left out, no PUBACK
     PUBLISH over 100/s            left out; PUBACK 151 for QoS 1 (choice)  left out, no PUBACK
@@ -37,6 +37,7 @@ from ..limits import (
 )
 from ..topics import check_topic_filter
 from .answers import Answers
+from .choices import Choices
 from .codec import (
     Connect,
     Packet,
@@ -63,7 +64,6 @@ from .message import Message
 from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedOperation, shorten
 from .permissions import PUBLISH, RETAIN_PUBLISH, SUBSCRIBE
-from .reserved_topics import ReservedTopics
 from .router import Router
 from .session import Subscription
 from .topic_rules import check_publishable, check_response_topic, check_subscribable, is_shared
@@ -79,7 +79,7 @@ _VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to", S
 class Dialogue:
     """Takes the packets of connected clients, all but DISCONNECT, which is the broker's."""
 
-    __slots__ = ("_answers", "_faults", "_lifecycle", "_refused_subscribe_311", "_reserved_topics", "_router")
+    __slots__ = ("_answers", "_choices", "_faults", "_lifecycle", "_refused_subscribe_311", "_router")
 
     def __init__(
         self,
@@ -89,14 +89,14 @@ class Dialogue:
         lifecycle: Lifecycle,
         *,
         refused_subscribe_311: RefusedSubscribe311,
-        reserved_topics: ReservedTopics,
+        choices: Choices,
     ) -> None:
         self._router = router
         self._answers = answers
         self._faults = faults
         self._lifecycle = lifecycle
         self._refused_subscribe_311 = refused_subscribe_311
-        self._reserved_topics: ReservedTopics = reserved_topics
+        self._choices = choices
 
     def hear(self, live: LiveConnection, packet: Packet, moment: Moment, effects: list[Effect]) -> None:
         """Take one packet. Raises `Offence` if the connection has to end."""
@@ -149,7 +149,12 @@ class Dialogue:
                 return
             self._check_publish(live, packet, message, moment, effects)
         except RefusedOperation as refusal:
-            if live.version is Version.MQTT311 or packet.packet_id is None:
+            if live.version is Version.MQTT311:
+                raise
+            if packet.packet_id is None:
+                denied = refusal.reason is DisconnectReason.AUTH_ERROR
+                if denied and self._choices.denied_publish_qos0_mqtt5 == "ignored":
+                    return
                 raise
             properties = self._answers.reason_for(live, "PUBACK", refusal.reason_code)
             refused = PubAck(packet.packet_id, refusal.reason_code, properties)
@@ -205,7 +210,7 @@ class Dialogue:
         self, live: LiveConnection, packet: Publish, message: Message, moment: Moment, effects: list[Effect]
     ) -> None:
         try:
-            check_publishable(message.topic, retain=message.retain, reserved=self._reserved_topics)
+            check_publishable(message.topic, retain=message.retain, reserved=self._choices.reserved_topics)
             check_response_topic(packet.properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
@@ -290,7 +295,7 @@ class Dialogue:
         self, live: LiveConnection, topic_filter: str, taken: set[str], moment: Moment, effects: list[Effect]
     ) -> None:
         try:
-            check_subscribable(topic_filter, reserved=self._reserved_topics)
+            check_subscribable(topic_filter, reserved=self._choices.reserved_topics)
             if topic_filter not in taken and len(taken) >= MAX_SUBSCRIPTIONS_PER_CONNECTION:
                 raise RefusedOperation(
                     ReasonCode.QUOTA_EXCEEDED,

@@ -53,6 +53,7 @@ class Grant:
     """What the authorizer granted to one connection.
 
     source_ip: the client's address for `aws:SourceIp` in policies; None if it is not known.
+    server_name: the name by which it connected (SNI), for `iot:DomainName`; None if it is not known.
     disconnect_after_seconds: how long the connection may live, from CONNACK; None for without end. A later grant for
         the same connection does not change it (AWS page "Defining your Lambda function").
     """
@@ -61,3 +62,4 @@ class Grant:
     policies: tuple[PolicyDocument, ...]
     source_ip: str | None
     disconnect_after_seconds: int | None = None
+    server_name: str | None = None

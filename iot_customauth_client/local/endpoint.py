@@ -25,6 +25,7 @@ from .authorizer_targets import AuthorizerFunction
 from .authorizers import LocalAuthorizer, as_authorizers
 from .broker import Quotas
 from .certificates import Certificates
+from .choices import DEFAULT_CHOICES, Choices
 from .codec import Properties, Property, PropertyValue, ReasonCode
 from .dialogue import RefusedSubscribe311
 from .doors import Door, ServedNames
@@ -60,6 +61,7 @@ class LocalEndpoint:
             ...); sizes and counts are always enforced.
         session_expiry_seconds: how long a session is kept without its client, 1 to 604,800: what MQTT 3.1.1 gets, and
             the most that MQTT 5 gets. The service's default is an hour.
+        choices: how it behaves where the service's behaviour is not known: see `Choices`.
         clock: a `ManualClock` lets a test move the endpoint's time: refreshes, the end of a connection's life, session
             and message expiry, delayed wills. Keep alive, sockets and the authorizer's 5 s stay real.
         show_secrets: put user names, passwords and tokens into the events as they are.
@@ -86,6 +88,7 @@ class LocalEndpoint:
         refused_subscribe_311: RefusedSubscribe311 = "hang_up",
         quotas: Quotas = "off",
         session_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
+        choices: Choices | None = None,
         clock: Clock | None = None,
         show_secrets: bool = False,
     ) -> None:
@@ -114,6 +117,7 @@ class LocalEndpoint:
                 f" {MAX_SESSION_EXPIRY_SECONDS:,} s"
             )
         self._session_expiry_seconds = session_expiry_seconds
+        self._choices = DEFAULT_CHOICES if choices is None else choices
         self._clock = clock
         self._faults = EndpointFaults(self._needs_running)
         self._show_secrets = show_secrets
@@ -364,6 +368,7 @@ class LocalEndpoint:
             refused_subscribe_311=self._refused_subscribe_311,
             quotas=self._quotas,
             session_expiry_seconds=self._session_expiry_seconds,
+            choices=self._choices,
             faults=self._faults,
             clock=self._clock,
             show_secrets=self._show_secrets,

@@ -12,10 +12,11 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
-from typing import Final
+from typing import Final, Literal
 
 _ERROR_TYPES: Final = {
     400: "InvalidRequestException",
+    401: "UnauthorizedException",
     403: "ForbiddenException",
     404: "ResourceNotFoundException",
     405: "MethodNotAllowedException",
@@ -60,11 +61,12 @@ class HttpRefusal:
 
 ACCEPTED: Final = HttpAnswer(200, "OK")
 _FORBIDDEN: Final = HttpAnswer(403, "Forbidden")
+_UNAUTHORIZED: Final = HttpAnswer(401, "Unauthorized")
 
 
-def forbidden(cause: str, explanation: str) -> HttpRefusal:
+def forbidden(cause: str, explanation: str, *, status: Literal[403, 401] = 403) -> HttpRefusal:
     """Refuse as the service does for whatever concerns credentials and policies: the client is told nothing."""
-    return HttpRefusal(_FORBIDDEN, cause, explanation)
+    return HttpRefusal(_FORBIDDEN if status == 403 else _UNAUTHORIZED, cause, explanation)
 
 
 def refused(status: int, cause: str, explanation: str, *headers: tuple[str, str]) -> HttpRefusal:

@@ -139,7 +139,11 @@ class HttpTalk:
         """Serve one request; whether the connection speaks another protocol now."""
         self._line.heard()
         target = Target.of(request)
-        presented = Presented(self._line.server_name, HttpPart(request.headers, target.query))
+        presented = Presented(
+            self._line.server_name,
+            HttpPart(request.headers, target.query),
+            plus_is_space=self._server.choices.plus_in_query == "space",
+        )
         exchange = _Exchange(request, target, presented, str(uuid4()))
         self._tell(exchange)
         refusal = refuse_route(request.method, target)
@@ -194,7 +198,8 @@ class HttpTalk:
         refusal = refuse_upgrade(exchange.request)
         if refusal is None:
             wrong = self._server.authentication.check_upgrade(exchange.presented)
-            refusal = forbidden(wrong.cause, wrong.explanation) if wrong else None
+            status = self._server.choices.refused_upgrade_status
+            refusal = forbidden(wrong.cause, wrong.explanation, status=status) if wrong else None
         if refusal is not None:
             self._refuse(exchange.trace_id, refusal)
             return False
@@ -235,7 +240,7 @@ class HttpTalk:
             refusal = verdict.refusal or Refusal("not_authenticated", "")
             self._refuse(exchange.trace_id, forbidden(refusal.cause, refusal.explanation))
         else:
-            grant = make_grant(self._server, verdict.result, self._line.source_ip)
+            grant = make_grant(self._server, question, verdict.result, self._line.source_ip)
             if question.authorizer.enable_caching_for_http:
                 until = self._server.at() + verdict.result.refresh_after_seconds
                 self._kept = _KeptGrant(_client_key(question, exchange), grant, until)
@@ -252,7 +257,13 @@ class HttpTalk:
             self._refuse(exchange.trace_id, refused(400, "publish_invalid", str(error)))
             return
         effects, refusal = server.broker.publish_for(
-            Visitor(self._line.number, grant, region=server.place.arn_region, account=server.place.arn_account),
+            Visitor(
+                self._line.number,
+                grant,
+                region=server.place.arn_region,
+                account=server.place.arn_account,
+                choices=server.choices,
+            ),
             publication.topic,
             publication.payload,
             qos=publication.qos,

@@ -24,6 +24,7 @@ class LiveConnection:
     __slots__ = (
         "client_id",
         "held",
+        "idle",
         "incoming_aliases",
         "keep_alive_seconds",
         "last_heard",
@@ -38,6 +39,7 @@ class LiveConnection:
         "principal_id",
         "problem_information",
         "quotas",
+        "reauthorisation",
         "receive_maximum",
         "session",
         "silenced",
@@ -84,6 +86,10 @@ class LiveConnection:
         """Its queue is full: it is about to be dropped, and nothing more is put in."""
         self.last_heard = now
         """Real, monotonic seconds of the last packet from the client: the keep alive counts from there."""
+        self.idle = True
+        """Whether nothing but pings came from the client since its CONNECT."""
+        self.reauthorisation: Planned | None = None
+        """When `iot:Connect` is asked once more, if that will not be allowed."""
         self.life: Planned | None = None
         """When the connection has lived as long as the authorizer allowed."""
         self.silenced = False

@@ -47,6 +47,7 @@ class MqttTalk:
         self._held_error: CodecError | None = None
         self._held_bytes = bytearray()
         self._held_end: PipeEnd | None = None
+        self._attempt: ConnectAttempt | None = None
         self._unsent: list[bytes] = []
         self._ends_at = None if http is None else line.server.at() + WEBSOCKET_LIFE_SECONDS
 
@@ -111,6 +112,8 @@ class MqttTalk:
             if line.stage is Stage.CONNECT and isinstance(packet, Connect):
                 self._held, self._held_error = packets[index + 1 :], error
                 self._authenticate(packet)
+                if self._held or error:
+                    self._came_early()
                 return
             if self._over:
                 return
@@ -150,7 +153,15 @@ class MqttTalk:
 
     # -- the authorizer ----------------------------------------------------------------------------------------------
 
+    def _came_early(self) -> None:
+        """The client has sent more before its CONNACK: the choices say whether that ends the connection."""
+        if self._server.choices.packets_before_connack == "hang_up" and self._attempt is not None and not self._over:
+            explanation = "the client went on after CONNECT and did not wait for CONNACK, as the service wants it to"
+            self._attempt.give_up("sent_before_connack", explanation)
+            self._line.leave()
+
     def _hold(self, payload: bytes) -> None:
+        self._came_early()
         self._held_bytes += payload
         if len(self._held_bytes) > MAX_HELD_BYTES:
             self._line.pause()
@@ -159,7 +170,7 @@ class MqttTalk:
         line = self._line
         line.heard()
         self._server.is_client(line)
-        ConnectAttempt(
+        self._attempt = ConnectAttempt(
             self._server,
             line.number,
             packet,
@@ -168,7 +179,8 @@ class MqttTalk:
             http=self._http,
             is_there=lambda: not line.left,
             granted=self._granted,
-        ).begin()
+        )
+        self._attempt.begin()
 
     def _granted(self, packet: Connect, grant: Grant) -> None:
         server, line = self._server, self._line

@@ -61,9 +61,9 @@ class RefusedOperation(Offence):
 
 
 class RefusedConnect(Exception):
-    """The CONNECT is refused. `cause` is a stable slug, `reason_code` for the CONNACK of MQTT 5."""
+    """The CONNECT is refused. `cause` is a stable slug, `reason_code` for MQTT 5's CONNACK; None: there is none."""
 
-    def __init__(self, reason_code: ReasonCode, cause: str, explanation: str) -> None:
+    def __init__(self, reason_code: ReasonCode | None, cause: str, explanation: str) -> None:
         super().__init__(explanation)
         self.reason_code = reason_code
         self.cause = cause

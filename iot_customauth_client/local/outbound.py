@@ -12,9 +12,9 @@ does not fit is not taken in.
 
 Within one connection nothing is sent twice: MQTT 5 forbids it (MQTT-4.4.0-1). When the session is resumed, what was
 not acknowledged is sent again first, then what was stored, each in its old order; but not what was sent first more than
-an hour ago (`give_up`). It keeps its packet identifier, so
-that an acknowledgement that comes late is not taken for another message's; the DUP flag is not set, because the
-service does not support it (AWS page "MQTT").
+an hour ago (`give_up`). It keeps its packet identifier, so that an acknowledgement that comes late is not taken for
+another message's, or gets a new one: the service may do either (`Choices.packet_id_sent_again`). The DUP flag is not
+set, because the service does not support it (AWS page "MQTT").
 """
 
 from collections import deque
@@ -54,6 +54,7 @@ class Outbound:
         "_again",
         "_first_expiry",
         "_in_flight",
+        "_keep_packet_ids",
         "_last_id",
         "_max_bytes",
         "_max_messages",
@@ -64,10 +65,17 @@ class Outbound:
         "window",
     )
 
-    def __init__(self, *, max_messages: int = MAX_QUEUED_MESSAGES, max_bytes: int = MAX_QUEUED_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        max_messages: int = MAX_QUEUED_MESSAGES,
+        max_bytes: int = MAX_QUEUED_BYTES,
+        keep_packet_ids: bool = True,
+    ) -> None:
         self.window = 0
         """How many may be in flight; 0 while the client is away."""
         self._max_messages = max_messages
+        self._keep_packet_ids = keep_packet_ids
         self._max_bytes = max_bytes
         self._in_flight: dict[int, Delivery] = {}
         self._again: deque[tuple[int, Delivery]] = deque()
@@ -134,6 +142,10 @@ class Outbound:
         """Take the next one to send of what was kept from before; None if there is none. The window must be open."""
         if self._again:
             packet_id, delivery = self._again.popleft()
+            if not self._keep_packet_ids:
+                new_id = self._new_id()  # before the old one is free, so that it is another
+                self._taken_ids[new_id] = self._taken_ids.pop(packet_id)
+                packet_id = new_id
             self._in_flight[packet_id] = delivery
             return packet_id, delivery
         return self._send_first(self._stored, at)

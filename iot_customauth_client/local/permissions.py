@@ -12,6 +12,7 @@ from typing import Final
 from ..authorizer.arn import client_arn, topic_arn, topicfilter_arn
 from ..authorizer.context import Context
 from ..authorizer.policy import Decision, evaluate
+from .choices import DEFAULT_CHOICES, Choices
 from .codec import Connect, Property
 from .effects import Grant
 
@@ -36,14 +37,27 @@ _RESOURCE: Final[dict[str, Callable[[str, str, str], str]]] = {
 class Permissions:
     """The policies of one connection. `region` and `account` are those of the ARNs that it is asked about."""
 
-    __slots__ = ("_account", "_answers", "_client_id", "_connect_context", "_context", "_grant", "_region")
+    __slots__ = (
+        "_account",
+        "_answers",
+        "_choices",
+        "_client_id",
+        "_connect_context",
+        "_context",
+        "_grant",
+        "_region",
+    )
 
-    def __init__(self, grant: Grant, *, region: str, account: str, client_id: str) -> None:
+    def __init__(
+        self, grant: Grant, *, region: str, account: str, client_id: str, choices: Choices = DEFAULT_CHOICES
+    ) -> None:
         self._grant = grant
         self._region = region
         self._account = account
         self._client_id = client_id
-        self._context = Context(client_id, grant.source_ip)
+        self._choices = choices
+        thing_name = client_id if choices.thing_name == "client_id" else None
+        self._context = Context(client_id, grant.source_ip, domain_name=grant.server_name, thing_name=thing_name)
         self._connect_context = self._context
         self._answers: dict[tuple[str, str], Decision] = {}
 
@@ -60,16 +74,30 @@ class Permissions:
         if packet.will is not None:
             attributes.add("LastWill")
             will_topic = topic_arn(self._region, self._account, packet.will.topic)
-        self._connect_context = Context(self._client_id, self._grant.source_ip, frozenset(attributes), will_topic)
+        self._connect_context = replace(
+            self._context, connect_attributes=frozenset(attributes), last_will_topic=will_topic
+        )
         return self._decide_connect()
+
+    def connect_without_will(self) -> Decision:
+        """Decide `iot:Connect` once more, as if CONNECT had no will: see `Choices.reauthorise_after_seconds`."""
+        attributes = self._connect_context.connect_attributes - {"LastWill"}
+        context = replace(self._connect_context, connect_attributes=attributes, last_will_topic=None)
+        return self._decide_connect(context)
 
     def regrant(self, grant: Grant) -> tuple["Permissions", Decision]:
         """Return the permissions of a newer grant for the same connection, and its decision on `iot:Connect`.
 
         The connect attributes and the will's topic are in the context as they were when the client connected.
         """
-        newer = Permissions(grant, region=self._region, account=self._account, client_id=self._client_id)
-        newer._connect_context = replace(self._connect_context, source_ip=grant.source_ip)
+        newer = Permissions(
+            grant, region=self._region, account=self._account, client_id=self._client_id, choices=self._choices
+        )
+        newer._connect_context = replace(
+            newer._context,
+            connect_attributes=self._connect_context.connect_attributes,
+            last_will_topic=self._connect_context.last_will_topic,
+        )
         return newer, newer._decide_connect()
 
     def decide(self, action: str, topic: str) -> Decision:
@@ -88,9 +116,9 @@ class Permissions:
         """How many answers are kept."""
         return len(self._answers)
 
-    def _decide_connect(self) -> Decision:
+    def _decide_connect(self, context: Context | None = None) -> Decision:
         resource = client_arn(self._region, self._account, self._client_id)
-        return evaluate(self._grant.policies, CONNECT, resource, self._connect_context)
+        return evaluate(self._grant.policies, CONNECT, resource, context or self._connect_context)
 
     def resource(self, action: str, topic: str) -> str:
         """Return the ARN that an action on the topic, topic filter or client id is checked against."""

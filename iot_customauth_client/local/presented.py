@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from urllib.parse import unquote
 
 from ..carriage import read_query, read_username, shown_name
 from ..limits import RESERVED_PARAMETERS
@@ -59,6 +60,8 @@ class Presented:
     server_name: str | None
     http: HttpPart | None = None
     mqtt: MqttPart | None = None
+    plus_is_space: bool = field(default=False, kw_only=True)
+    """Whether `+` in a query stands for a space, as in HTML forms."""
     _carriers: tuple[Carried, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -72,11 +75,24 @@ class Presented:
         found: list[Carried] = []
         if self.http is not None:
             found.append(Carried(Carrier.HEADERS, self.http.headers))
-            found.append(Carried(Carrier.QUERY, read_query(self.http.query or "")))
+            found.append(Carried(Carrier.QUERY, read_query(self._plain(self.http.query or ""))))
         if self.mqtt is not None:
             read = read_username(self.mqtt.username or "")
-            found.append(Carried(Carrier.USERNAME, read.parameters, read.base, read.query is not None))
+            parameters = read_query(self._plain(read.query or ""))
+            found.append(Carried(Carrier.USERNAME, parameters, read.base, read.query is not None))
         return tuple(found)
+
+    def raw_value(self, carrier: Carrier, name: str) -> str | None:
+        """Return the first value of a name in a query or in the user name's, as it was sent: not decoded."""
+        if carrier is Carrier.QUERY:
+            query = self.http.query if self.http is not None else None
+        else:
+            query = read_username(self.mqtt.username or "").query if self.mqtt is not None else None
+        parts = (part.partition("=") for part in (query or "").split("&"))
+        return next((value for sent, _, value in parts if unquote(sent) == name), None)
+
+    def _plain(self, query: str) -> str:
+        return query.replace("+", "%20") if self.plus_is_space else query
 
     @property
     def has_sigv4(self) -> bool:
@@ -133,14 +149,15 @@ def choose_carrier(presented: Presented, default_key: str | None) -> Carried | N
     return next(iter(_holders(presented, default_key)), None)
 
 
-def conflict(presented: Presented, default_key: str | None) -> str | None:
-    """Say which carriers are left aside although they hold credentials; None if it is clear which is meant."""
+def conflict(presented: Presented, default_key: str | None, *, refused: bool = False) -> str | None:
+    """Say which carriers hold credentials that are left aside, or all refused; None if it is clear what is meant."""
     first, *others = [held.carrier.value for held in _holders(presented, default_key)] or [""]
     if not others:
         return None
+    winner = "here none does (choices: credentials_in_two_places)" if refused else f"here {first} does"
     return (
         f"credentials came in {first} and also in {' and '.join(others)}: the service does not document which wins;"
-        f" here {first} does, send them in one place"
+        f" {winner}, send them in one place"
     )
 
 

@@ -6,6 +6,8 @@
                                                       │
                                  end, at any time ─────┴──> forgotten
 
+The first turn of an idle connection may be put off once, as the service may do (`Choices.first_refresh_delay_seconds`).
+
 Times are of the clock that can be moved (`at`), but for `now`, which is real: an authorizer answers in real time. A
 test that moves the clock by a day in one step has passed many refreshes before the first answer is there. So that each
 of them is still asked at its time, and what is due later does not overtake it, the schedule says how far time has come:
@@ -35,6 +37,8 @@ class Refresh:
     after_seconds: int
     """All intervals so far. Added up as whole numbers, a day of them comes out as the very end of a connection's life,
     which it would not as floats."""
+    first: bool = True
+    """Whether it is the first after CONNECT, and was not put off."""
     ended: bool = False
 
     @property
@@ -93,7 +97,13 @@ class Refreshes:
     def again(self, refresh: Refresh, *, after_seconds: int) -> None:
         """Plan the next turn, counted from when this one was due."""
         refresh.after_seconds += after_seconds
+        refresh.first = False
         self._plan(refresh)
+
+    def put_off(self, refresh: Refresh, *, seconds: int) -> None:
+        """Plan a turn that was taken for so much later; those after it are counted from there."""
+        self._asking.pop(refresh.connection, None)
+        self.again(refresh, after_seconds=seconds)
 
     def time_has_come_to(self, now: float) -> float:
         """Return the time up to which things may be done; without end when nothing is being asked."""

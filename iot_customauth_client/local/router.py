@@ -16,6 +16,7 @@ from .events import Acknowledged
 from .live_connection import LiveConnection
 from .message import Message
 from .moment import Moment
+from .offence import Offence
 from .outbound import Delivery
 from .retained import MAX_RETAINED_MESSAGES, RetainedMessages
 from .routing import FilterTree
@@ -148,6 +149,10 @@ class Router:
     def take_overflowed(self) -> list[LiveConnection]:
         """Return the clients whose queue has become full since the last call."""
         return self._deliveries.take_overflowed()
+
+    def take_forbidden(self) -> list[tuple[LiveConnection, Offence]]:
+        """Return the clients to be ended for what they may not receive, since the last call."""
+        return self._deliveries.take_forbidden()
 
     def sizes(self) -> dict[str, int]:
         """Count what is held."""

@@ -22,6 +22,7 @@ from .authorizer_calls import Answer, AuthorizerCalls
 from .authorizer_files import function_source
 from .authorizers import LocalAuthorizer
 from .broker import Broker, Quotas
+from .choices import Choices
 from .client_connection import ClientConnection
 from .dialogue import RefusedSubscribe311
 from .doors import Door, ServedNames, TurnAway
@@ -70,6 +71,7 @@ class Server:
         refused_subscribe_311: RefusedSubscribe311,
         quotas: Quotas,
         session_expiry_seconds: int,
+        choices: Choices,
         faults: Faults,
         clock: Clock | None,
         show_secrets: bool,
@@ -79,15 +81,17 @@ class Server:
         self.served: Final = served
         self.contexts: Final = contexts
         self.place: Final = place
+        self.choices: Final = choices
         self.show_secrets: Final = show_secrets
         self.port = 0
-        self.authentication: Final = Authentication(authorizers, default_authorizer)
+        self.authentication: Final = Authentication(authorizers, default_authorizer, choices)
         self.broker: Final = Broker(
             region=place.arn_region,
             account=place.arn_account,
             refused_subscribe_311=refused_subscribe_311,
             quotas=quotas,
             session_expiry_seconds=session_expiry_seconds,
+            choices=choices,
             faults=faults,
         )
         self.timekeeper: Final = Timekeeper(self, clock)

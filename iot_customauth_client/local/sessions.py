@@ -6,7 +6,7 @@
 
 A session lives on for its expiry after its connection ended. MQTT 5 asks for it in seconds and gets no more than the
 maximum; MQTT 3.1.1 asks for it with clean session 0 and gets the maximum (AWS page "MQTT": 1 h, for some accounts up
-to 7 days). The service may keep a session for up to 30 minutes longer; here it ends on time.
+to 7 days). The service may keep a session for up to 30 minutes longer: `Choices.session_overtime_seconds`.
 
 A will is due when the connection has ended, or after its Will Delay Interval, but no later than the session's end;
 a client that resumes its session before that takes it back (MQTT 5, section 3.1.3.2.2). AWS does not say whether the
@@ -19,6 +19,7 @@ from typing import Final
 
 from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS
 from .agenda import Agenda
+from .choices import DEFAULT_CHOICES, Choices
 from .codec import Connect, Property, Version, Will
 from .effects import Effect, Happened
 from .events import SessionEnded
@@ -50,6 +51,7 @@ class Sessions:
     __slots__ = (
         "_agenda",
         "_by_client_id",
+        "_choices",
         "_kept",
         "_max_bytes",
         "_max_kept",
@@ -65,6 +67,7 @@ class Sessions:
         agenda: Agenda,
         *,
         max_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
+        choices: Choices = DEFAULT_CHOICES,
         max_kept: int = MAX_KEPT_SESSIONS,
         max_messages: int = MAX_QUEUED_MESSAGES,
         max_bytes: int = MAX_QUEUED_BYTES,
@@ -72,6 +75,7 @@ class Sessions:
         self.max_expiry_seconds: Final = max_expiry_seconds
         self._router = router
         self._agenda = agenda
+        self._choices = choices
         self._max_kept = max_kept
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -108,7 +112,11 @@ class Sessions:
                 self._stop_ending(session)
                 session.expiry_seconds = expiry_seconds
                 return session, True
-        outbound = Outbound(max_messages=self._max_messages, max_bytes=self._max_bytes)
+        outbound = Outbound(
+            max_messages=self._max_messages,
+            max_bytes=self._max_bytes,
+            keep_packet_ids=self._choices.packet_id_sent_again == "same",
+        )
         session = Session(client_id, packet.version, expiry_seconds=expiry_seconds, outbound=outbound)
         self._by_client_id[client_id] = session
         return session, False
@@ -174,7 +182,8 @@ class Sessions:
             self._release_will(session)
         elif delay < session.expiry_seconds:
             session.will_due = self._agenda.plan(moment.at + delay, release_will)
-        session.ending = self._agenda.plan(moment.at + session.expiry_seconds, expire)
+        kept_seconds = session.expiry_seconds + self._choices.session_overtime_seconds
+        session.ending = self._agenda.plan(moment.at + kept_seconds, expire)
         self._kept[session] = None
         if len(self._kept) > self._max_kept:
             self.end(next(iter(self._kept)), "too_many", effects)

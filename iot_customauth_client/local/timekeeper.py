@@ -108,6 +108,10 @@ class Timekeeper:
         if planned is not None and planned <= when:
             server.perform(server.broker.expire(now, when))
         elif (refresh := self._refreshes.take(when, now=now)) is not None:
+            delay_seconds = server.choices.first_refresh_delay_seconds
+            if delay_seconds and refresh.first and server.broker.was_idle(refresh.connection):
+                self._refreshes.put_off(refresh, seconds=delay_seconds)
+                return
             consult(server, refresh.connection, refresh.question, lambda verdict, _: self._answered(refresh, verdict))
 
     def _answered(self, refresh: Refresh, verdict: Verdict) -> None:
@@ -116,7 +120,7 @@ class Timekeeper:
         # Its own time, not the clock's, which may be far ahead: what is due in between comes after it.
         server, now, at = self._server, self._loop.time(), refresh.due
         if verdict.result is not None:
-            grant = make_grant(server, verdict.result, refresh.source_ip)
+            grant = make_grant(server, refresh.question, verdict.result, refresh.source_ip)
             server.perform(server.broker.regrant(refresh.connection, grant, now=now, at=at))
             self._refreshes.again(refresh, after_seconds=verdict.result.refresh_after_seconds)
         elif verdict.refusal is not None:

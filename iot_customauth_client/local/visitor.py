@@ -1,7 +1,8 @@
 """A client that publishes without a connection of MQTT: what one HTTPS request may do.
 
 It has no client id (AWS page "HTTPS"), no session and no keep alive. So only two things are asked of its policies,
-`iot:Publish` and, with retain, `iot:RetainPublish`; `iot:Connect` is not, for there is nothing to connect.
+`iot:Publish` and, with retain, `iot:RetainPublish`; `iot:Connect` is not, for there is nothing to connect, unless
+`Choices.connect_over_https` says so.
 `Broker.publish_for` is its one way in.
 """
 
@@ -9,51 +10,48 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..authorizer.arn import topic_arn
+from ..authorizer.arn import client_arn, topic_arn
 from ..authorizer.context import Context
 from ..authorizer.policy import evaluate
 from ..errors import InvalidTopic
+from .choices import DEFAULT_CHOICES, Choices
 from .codec import Properties, ReasonCode
 from .effects import Effect, Grant, Happened
 from .events import Decided
 from .message import Message
 from .offence import DisconnectReason, RefusedOperation, shorten
-from .permissions import PUBLISH, RETAIN_PUBLISH
-from .reserved_topics import ReservedTopics
+from .permissions import CONNECT, PUBLISH, RETAIN_PUBLISH
 from .topic_rules import check_publishable, check_response_topic
 
-_VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to"}
+_VERBS: Final = {CONNECT: "connect", PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to"}
 
 
 class Visitor:
     """What the client of one HTTPS request was granted. `region` and `account` are those of the ARNs."""
 
-    __slots__ = ("_account", "_context", "_policies", "_region", "connection")
+    __slots__ = ("_account", "_choices", "_context", "_policies", "_region", "connection")
 
-    def __init__(self, connection: int, grant: Grant, *, region: str, account: str) -> None:
+    def __init__(
+        self, connection: int, grant: Grant, *, region: str, account: str, choices: Choices = DEFAULT_CHOICES
+    ) -> None:
         self.connection: Final = connection
         self._policies = grant.policies
-        self._context = Context(None, grant.source_ip)
+        self._choices = choices
+        self._context = Context(None, grant.source_ip, domain_name=grant.server_name)
         self._region = region
         self._account = account
 
-    def check(
-        self,
-        message: Message,
-        properties: Properties,
-        can_retain: bool,
-        effects: list[Effect],
-        *,
-        reserved: ReservedTopics,
-    ) -> None:
+    def check(self, message: Message, properties: Properties, can_retain: bool, effects: list[Effect]) -> None:
         """Raise `RefusedOperation` unless the message may be published; a refusal is also a `decided` event."""
         try:
-            check_publishable(message.topic, retain=message.retain, reserved=reserved)
+            check_publishable(message.topic, retain=message.retain, reserved=self._choices.reserved_topics)
             check_response_topic(properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
             effects.append(self._decided(PUBLISH, message.topic, False, refusal.explanation))
             raise refusal from None
+        if self._choices.connect_over_https == "asked":
+            self._ask(CONNECT, "", effects)
         self._ask(PUBLISH, message.topic, effects)
         if not message.retain:
             return
@@ -68,18 +66,22 @@ class Visitor:
             raise refusal
 
     def _ask(self, action: str, topic: str, effects: list[Effect]) -> None:
-        decision = evaluate(self._policies, action, self._resource(topic), self._context)
+        decision = evaluate(self._policies, action, self._resource(action, topic), self._context)
         if decision.allowed:
             return
         effects.append(self._decided(action, topic, False, decision.explanation))
+        what = _VERBS[action] if action == CONNECT else f"{_VERBS[action]} {topic!r}"
         raise RefusedOperation(
             ReasonCode.NOT_AUTHORIZED,
-            f"{_VERBS[action]} {topic!r} is not allowed: {decision.explanation}",
+            f"{what} is not allowed: {decision.explanation}",
             DisconnectReason.AUTH_ERROR,
         )
 
     def _decided(self, action: str, topic: str, allowed: bool, explanation: str) -> Happened:
-        return Happened(Decided(self.connection, "", action, shorten(self._resource(topic)), allowed, explanation))
+        return Happened(
+            Decided(self.connection, "", action, shorten(self._resource(action, topic)), allowed, explanation)
+        )
 
-    def _resource(self, topic: str) -> str:
-        return topic_arn(self._region, self._account, topic)
+    def _resource(self, action: str, name: str) -> str:
+        arn = client_arn if action == CONNECT else topic_arn
+        return arn(self._region, self._account, name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from iot_customauth_client.authorizer import Context, MalformedPolicy, PolicyDocument, topic_arn
+from iot_customauth_client.authorizer import Context, MalformedPolicy, PolicyDocument, evaluate, topic_arn
 from iot_customauth_client.authorizer.conditions import Condition
 
 WILL = topic_arn("eu-west-1", "123456789012", "will/client_id")
@@ -118,6 +118,8 @@ def test_several_values_need_a_set_operator(
         ("StringEquals", "aws:PrincipalTag/team"),
         ("StringNotEquals", "iot:DomainName"),
         ("StringEqualsIfExists", "iot:DomainName"),
+        ("StringEqualsIfExists", "iot:Connection.Thing.ThingName"),
+        ("StringLikeIfExists", "iot:Connection.Thing.IsAttached"),
         ("ForAllValues:StringEquals", "aws:TagKeys"),
         ("NumericLessThan", "iot:ClientId"),
         ("Null", "iot:LastWillTopic"),
@@ -129,6 +131,62 @@ def test_several_values_need_a_set_operator(
 def test_an_operator_or_key_that_is_not_known_is_never_judged(operator: str, key: str) -> None:
     assert holds(operator, key, "client_id") is None
     assert holds(operator, key, "client_id", context=NOTHING) is None
+
+
+# All of "IAM JSON policy elements: Condition operators" that IoT policies have no key for.
+NOT_BUILT = [
+    *(f"Numeric{each}" for each in ("Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan")),
+    *(f"Date{each}" for each in ("Equals", "NotEquals", "LessThan", "GreaterThan", "GreaterThanEquals")),
+    "BinaryEquals",
+    "Null",
+]
+
+
+@pytest.mark.parametrize("operator", NOT_BUILT)
+@pytest.mark.parametrize("form", ["{}", "{}IfExists", "ForAllValues:{}", "ForAnyValue:{}"])
+def test_an_operator_of_iam_that_is_not_built_never_grants_and_says_so(operator: str, form: str) -> None:
+    name = form.format(operator)
+    for key in ("iot:ClientId", "aws:CurrentTime"):
+        statement = {"Action": "*", "Resource": "*", "Condition": {name: {key: "1"}}}
+        allow, deny = (
+            PolicyDocument.parse({"Version": "2012-10-17", "Statement": [{"Effect": effect, **statement}]})
+            for effect in ("Allow", "Deny")
+        )
+        everything = PolicyDocument.parse(
+            {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+        )
+        for policies in ([allow], [everything, deny]):
+            decision = evaluate(policies, "iot:Publish", WILL, CONTEXT)
+            assert not decision.allowed
+            assert f"{name} on {key} (this operator is not known here)" in decision.explanation
+
+
+@pytest.mark.parametrize(
+    ("operator", "key", "value", "expected"),
+    [
+        ("StringEquals", "iot:DomainName", "a.example", True),
+        ("StringLike", "IOT:domainname", "*.example", True),
+        ("StringEquals", "iot:DomainName", "b.example", False),
+        ("StringEquals", "iot:DomainName", "${iot:DomainName}", True),
+        ("StringNotEquals", "iot:DomainName", "b.example", True),
+        ("StringEquals", "iot:Connection.Thing.ThingName", "thing", True),
+        ("StringEquals", "iot:ClientId", "${iot:Connection.Thing.ThingName}", False),
+        ("Bool", "iot:Connection.Thing.IsAttached", "true", True),
+        ("Bool", "iot:Connection.Thing.IsAttached", "false", False),
+    ],
+)
+def test_the_domain_name_and_the_thing_are_keys_and_variables(
+    operator: str, key: str, value: str, expected: bool
+) -> None:
+    context = Context("client_id", None, domain_name="a.example", thing_name="thing")
+    assert holds(operator, key, value, context=context) is expected
+
+
+def test_an_empty_condition_block_is_no_condition() -> None:
+    for condition in ({}, {"StringEquals": {}}):
+        statement = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition}
+        document = PolicyDocument.parse({"Version": "2012-10-17", "Statement": statement})
+        assert evaluate([document], "iot:Publish", WILL, NOTHING).allowed
 
 
 def test_an_address_that_nobody_told_is_never_judged() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.choices import Choices
 from iot_customauth_client.local.codec import NO_PROPERTIES, ConnAck, Connect, PubAck, Publish, SubAck, Version, Will
 from iot_customauth_client.local.events import Decided, Disconnected, Published, Refused
 from iot_customauth_client.local.reserved_topics import ReservedTopics, can_take, operations
@@ -73,7 +74,7 @@ NOT_AWS = ["$SYS/a", "$aws", "$awsome/a", "$iot/a", "$"]
 
 
 def connected(version: Version = V5, reserved: ReservedTopics = "documented") -> Driver:
-    driver = Driver(Broker(region=REGION, account=ACCOUNT, reserved_topics=reserved))
+    driver = Driver(Broker(region=REGION, account=ACCOUNT, choices=Choices(reserved_topics=reserved)))
     driver.connect(1, version=version)
     return driver
 
