@@ -474,6 +474,14 @@ def test_a_rate_within_another_lets_through_what_both_would(steps: list[tuple[in
         assert sum(each[1] == who for each in within) <= 6
 
 
+def test_what_is_over_the_rate_of_all_does_not_count_for_ones_own_and_the_other_way_round() -> None:
+    of_all = Rate(3)
+    one, other = BothRates(Rate(2), of_all), BothRates(Rate(3), of_all)
+    assert [one.take(0) for _ in range(3)] == [True, True, False]
+    assert [other.take(0.5) for _ in range(4)] == [True, False, False, False]
+    assert [other.take(1) for _ in range(3)] == [True, True, False]
+
+
 # -- counts, which always hold ----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.choices import Choices
 from iot_customauth_client.local.codec import (
     ConnAck,
     Connect,
@@ -498,6 +499,9 @@ def test_every_message_arrives_in_order_and_again_only_if_it_was_not_acknowledge
 # -- an hour without PUBACK -------------------------------------------------------------------------------------------
 
 
+BOTH_IDENTIFIERS = pytest.mark.parametrize("choices", [Choices(), Choices(packet_id_sent_again="new")])
+
+
 @pytest.mark.parametrize(("away", "comes_again"), [(3_599 - 600, True), (3_600 - 600, False)])
 def test_what_was_not_acknowledged_for_an_hour_is_not_sent_again(away: int, comes_again: bool) -> None:
     driver = Driver(Broker(region=REGION, account=ACCOUNT, session_expiry_seconds=604_800))
@@ -516,8 +520,9 @@ def test_what_was_not_acknowledged_for_an_hour_is_not_sent_again(away: int, come
     assert driver.broker.sizes()["in_flight"] == 1 + comes_again
 
 
-def test_the_hour_counts_from_when_a_message_was_sent_first() -> None:
-    driver = Driver(Broker(region=REGION, account=ACCOUNT, session_expiry_seconds=604_800))
+@BOTH_IDENTIFIERS
+def test_the_hour_counts_from_when_a_message_was_sent_first(choices: Choices) -> None:
+    driver = Driver(Broker(region=REGION, account=ACCOUNT, session_expiry_seconds=604_800, choices=choices))
     packet = Connect(V311, "device", False, 1_200)
     driver.connect(1, packet)
     driver.subscribe(1, "a")

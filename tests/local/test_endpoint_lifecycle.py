@@ -170,15 +170,16 @@ def test_https_requests_have_no_lifecycle(served: LocalEndpoint, watcher: Watche
 
 
 def test_by_choice_a_client_stands_for_a_service() -> None:
-    with LocalEndpoint(
-        {"gate": by_user}, default_authorizer="gate", choices=Choices(reserved_topics="any")
-    ) as endpoint:
-        with WireClient(endpoint) as device, WireClient(endpoint) as shadows:
-            device.connected(client_id="device", username=USERNAME)
-            device.send(Subscribe(1, (SubscribeRequest("$aws/things/t/shadow/get/accepted", 0),)))
-            assert isinstance(device.receive(), SubAck)
-            shadows.connected(client_id="shadows", username=USERNAME)
-            shadows.send(Publish("$aws/things/t/shadow/get/accepted", b"{}"))
-            message = device.receive()
+    with (
+        LocalEndpoint({"gate": by_user}, default_authorizer="gate", choices=Choices(reserved_topics="any")) as endpoint,
+        WireClient(endpoint) as device,
+        WireClient(endpoint) as shadows,
+    ):
+        device.connected(client_id="device", username=USERNAME)
+        device.send(Subscribe(1, (SubscribeRequest("$aws/things/t/shadow/get/accepted", 0),)))
+        assert isinstance(device.receive(), SubAck)
+        shadows.connected(client_id="shadows", username=USERNAME)
+        shadows.send(Publish("$aws/things/t/shadow/get/accepted", b"{}"))
+        message = device.receive()
     assert isinstance(message, Publish)
     assert message.topic == "$aws/things/t/shadow/get/accepted"
