@@ -405,9 +405,8 @@ class Dropped(Event):
     topic: str
     payload: bytes
     cause: str
-    """`expired`, `queue_full`, `queue_rate`, `too_large`, `delivery_rate`, `unacknowledged`, `no_member`: on its way to a
-    subscriber.
-    `publish_rate`, `receive_maximum`: on its way from its publisher."""
+    """On its way to a subscriber: `expired`, `queue_full`, `queue_rate`, `too_large`, `delivery_rate`, `unacknowledged`,
+    `no_member`; from its publisher: `publish_rate`, `receive_maximum`."""
     explanation: str
 
 
