@@ -405,8 +405,8 @@ class Dropped(Event):
     topic: str
     payload: bytes
     cause: str
-    """On its way to a subscriber: `expired`, `queue_full`, `queue_rate`, `too_large`, `delivery_rate`, `unacknowledged`,
-    `no_member`; from its publisher: `publish_rate`, `receive_maximum`."""
+    """To a subscriber: `expired`, `queue_full`, `queue_rate`, `too_large`, `delivery_rate`, `unacknowledged`,
+    `no_member`; from a publisher: `publish_rate`, `receive_maximum`."""
     explanation: str
 
 
