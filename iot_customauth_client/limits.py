@@ -62,7 +62,8 @@ MAX_AUTHORIZERS: Final = 10
 MAX_PAYLOAD_BYTES: Final = 131_072
 """*quotas*: payload of one publish, 128 KiB."""
 MAX_PACKET_BYTES: Final = 149_504
-"""Largest MQTT packet the local endpoint accepts and announces: seen in reports, not documented (see the docs)."""
+"""Largest MQTT packet the local endpoint accepts and announces: 146 KiB, the service quota "Maximum MQTT5 packet size".
+The page *MQTT* says "cannot exceed 128 KB" of the same property, which leaves no room for the largest payload."""
 MAX_QOS: Final = 1
 """*MQTT*: QoS 2 is not supported."""
 MAX_IN_FLIGHT: Final = 100
@@ -71,6 +72,16 @@ MAX_FILTERS_PER_SUBSCRIBE: Final = 8
 """*quotas*: topic filters in one SUBSCRIBE."""
 MAX_SUBSCRIPTIONS_PER_CONNECTION: Final = 50
 """*quotas*: subscriptions of one connection."""
+MAX_SUBSCRIPTIONS_PER_ACCOUNT: Final = 500_000
+"""*quotas*: subscriptions of all clients together; can be raised."""
+SUBSCRIPTIONS_PER_SECOND: Final = 500
+"""*quotas*: topic filters in the SUBSCRIBE packets of all clients together; can be raised."""
+PUBLISHES_PER_SECOND: Final = 20_000
+"""*quotas*: PUBLISH packets from all clients together, and as many to them; less in small regions, can be raised."""
+QUEUED_MESSAGES_PER_SECOND: Final = 500
+"""*quotas*: messages that begin to be stored for clients that are away, of all sessions together; can be raised."""
+MAX_RETRY_SECONDS: Final = 3_600
+"""*quotas*: a message of QoS 1 without PUBACK is given up after this."""
 MAX_PUBLISHES_PER_SECOND_PER_CONNECTION: Final = 100
 """*quotas*: PUBLISH packets from, and as many to, one connection; the service discards what is over it."""
 MAX_BYTES_PER_SECOND_PER_CONNECTION: Final = 524_288
@@ -99,6 +110,8 @@ DEFAULT_SESSION_EXPIRY_SECONDS: Final = 3_600
 """*MQTT*: what the service keeps a persistent session for unless the account was given more."""
 CONNECTS_PER_SECOND_PER_CLIENT_ID: Final = 1
 """*quotas*: CONNECTs with one client id."""
+CONNECTS_PER_SECOND: Final = 500
+"""*quotas*: CONNECTs of all clients together; can be raised."""
 
 # -- the authorizer -----------------------------------------------------------------------------------------------
 AUTHORIZER_TIMEOUT_SECONDS: Final = 5.0

@@ -24,6 +24,7 @@ from .codec import ConnAck, Connect, Property, PropertyValue, ReasonCode, Versio
 from .effects import Grant
 from .offence import RefusedConnect
 from .permissions import PUBLISH, RETAIN_PUBLISH, Permissions
+from .reserved_topics import ReservedTopics
 from .topic_rules import check_publishable, check_response_topic
 
 # AWS page "MQTT", table of the MQTT 5 properties; that shared subscriptions are there, it says elsewhere.
@@ -90,7 +91,7 @@ def admit(
             "in user name and password",
         )
     if packet.will is not None:
-        _check_will(packet.will)
+        _check_will(packet.will, choices.reserved_topics)
     permissions = Permissions(grant, region=region, account=account, client_id=client_id, choices=choices)
     decision = permissions.connect(packet)
     report(client_id, decision)
@@ -124,7 +125,7 @@ def _check_client_id(client_id: str) -> None:
         )
 
 
-def _check_will(will: Will) -> None:
+def _check_will(will: Will, reserved: ReservedTopics) -> None:
     if will.qos > MAX_QOS:
         raise RefusedConnect(
             ReasonCode.QOS_NOT_SUPPORTED,
@@ -139,7 +140,7 @@ def _check_will(will: Will) -> None:
             f"the will has a payload of {len(will.payload)} bytes, AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
         )
     try:
-        check_publishable(will.topic, retain=will.retain, what="will topic")
+        check_publishable(will.topic, retain=will.retain, reserved=reserved, what="will topic")
         check_response_topic(will.properties)
     except InvalidTopic as error:
         raise RefusedConnect(ReasonCode.TOPIC_NAME_INVALID, "will_topic_invalid", error.message) from None

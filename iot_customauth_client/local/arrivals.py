@@ -7,8 +7,10 @@ session to resume depends on how that one ends.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from ..authorizer.policy import Decision
+from ..limits import CONNECTS_PER_SECOND
 from .admission import Admission, admit
 from .answers import Answers
 from .choices import Choices
@@ -17,17 +19,22 @@ from .connections import Connections
 from .effects import Effect, Grant, HangUp, Happened, Send
 from .events import Connected, Decided, Refused
 from .faults import Faults
+from .lifecycle import Lifecycle
 from .live_connection import LiveConnection, number_of
 from .moment import Moment
 from .offence import DisconnectReason, RefusedConnect
 from .post import Post
-from .quotas import ConnectionQuotas, ConnectRates, Quotas
+from .quotas import AccountQuotas, ConnectionQuotas, ConnectRates
 from .router import Router
 from .sessions import Sessions
 
+_UNAUTHORIZED: Final = frozenset({"connect_not_allowed", "will_not_allowed"})
+"""Causes of a refusal that are a lifecycle event: those of a client that the authorizer let in and the policy did not
+(AWS page "Lifecycle events")."""
+
 
 class Arrivals:
-    """Takes CONNECT packets. The settings are those of `Broker`."""
+    """Takes CONNECT packets. The settings are those of `Broker`; `quotas` are None where no rate holds."""
 
     __slots__ = (
         "_account",
@@ -36,6 +43,7 @@ class Arrivals:
         "_connect_rates",
         "_connections",
         "_faults",
+        "_lifecycle",
         "_new_uuid",
         "_post",
         "_quotas",
@@ -52,10 +60,11 @@ class Arrivals:
         answers: Answers,
         post: Post,
         faults: Faults,
+        lifecycle: Lifecycle,
         *,
         region: str,
         account: str,
-        quotas: Quotas,
+        quotas: AccountQuotas | None,
         choices: Choices,
         new_uuid: Callable[[], str],
     ) -> None:
@@ -65,9 +74,10 @@ class Arrivals:
         self._answers = answers
         self._post = post
         self._faults = faults
+        self._lifecycle = lifecycle
         self._region = region
         self._account = account
-        self._quotas: Quotas = quotas
+        self._quotas = quotas
         self._choices = choices
         self._new_uuid = new_uuid
         self._connect_rates = ConnectRates()
@@ -87,6 +97,8 @@ class Arrivals:
             admission = self._admit(packet, grant, connection, moment, effects)
         except RefusedConnect as refusal:
             self.refuse(connection, packet, refusal, effects)
+            if refusal.cause in _UNAUTHORIZED and packet.client_id:
+                self._lifecycle.connect_failed(packet.client_id, grant, moment, effects)
             return
         client_id = admission.client_id
         old = self._sessions.get(client_id)
@@ -95,14 +107,15 @@ class Arrivals:
             self._connections.kick(old.connection, DisconnectReason.DUPLICATE_CLIENTID, explanation, moment, effects)
         expiry = admission.session_expiry_seconds
         session, present = self._sessions.open(packet, client_id, expiry, effects)
+        presence = self._lifecycle.presence(client_id, grant, moment)
         live = LiveConnection(
             connection,
             packet,
             session=session,
-            principal_id=grant.principal_id,
+            presence=presence,
             permissions=admission.permissions,
             keep_alive_seconds=admission.keep_alive_seconds,
-            quotas=ConnectionQuotas() if self._quotas == "aws" else None,
+            quotas=None if self._quotas is None else ConnectionQuotas(self._quotas),
             now=moment.now,
         )
         self._connections.add(live, grant.disconnect_after_seconds, moment)
@@ -110,6 +123,7 @@ class Arrivals:
         connected = Connected(connection, client_id, live.principal_id, live.protocol, live.keep_alive_seconds, present)
         effects.append(Happened(connected))
         self._router.resume(live, moment, effects)
+        self._lifecycle.connected(presence, moment, effects)
 
     def refuse(self, connection: int, packet: Connect, refusal: RefusedConnect, effects: list[Effect]) -> None:
         """Refuse a CONNECT: CONNACK for MQTT 5, if there is a code; a hang-up without a word for 3.1.1."""
@@ -165,8 +179,17 @@ class Arrivals:
         raise RefusedConnect(ReasonCode(fault.reason_code), "fault", explanation)
 
     def _check_rate(self, packet: Connect, moment: Moment) -> None:
+        if self._quotas is None:
+            return
+        if not self._quotas.connects.take(moment.now):
+            raise RefusedConnect(
+                ReasonCode.QUOTA_EXCEEDED,
+                "connect_rate",
+                f"more than {CONNECTS_PER_SECOND} clients connected within a second, which is AWS IoT Core's rate for "
+                "an account that has not asked for more",
+            )
         # An empty client id is assigned another one each time.
-        if self._quotas == "aws" and packet.client_id and not self._connect_rates.take(packet.client_id, moment.now):
+        if packet.client_id and not self._connect_rates.take(packet.client_id, moment.now):
             raise RefusedConnect(
                 ReasonCode.QUOTA_EXCEEDED,
                 "connect_rate",

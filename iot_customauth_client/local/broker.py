@@ -25,12 +25,14 @@ Who does what:
     router             from a published message to subscriptions: deliveries (one session), sharing (one of a group)
     sessions           what outlives a connection: session, outbound, and the will that waits
     connections        every way in which a connection ends
+    lifecycle          messages under $aws/events/... that tell of clients
     post, faults       the way out, and what is done wrong on demand
     agenda, quotas     what is due later; the service's rates
 
 Where the service's behaviour is not documented, the choice is said where it is made.
 """
 
+import time
 from collections.abc import Callable
 from random import randrange
 from typing import Final
@@ -43,6 +45,7 @@ from ..limits import (
     MAX_PAYLOAD_BYTES,
     MAX_QOS,
     MAX_SESSION_EXPIRY_SECONDS,
+    PUBLISHES_PER_SECOND,
 )
 from ..topics import check_topic_name
 from .agenda import Agenda
@@ -68,12 +71,13 @@ from .dialogue import Dialogue, RefusedSubscribe311
 from .effects import Effect, Grant, HangUp, Happened, Hold, Send
 from .events import Decided, Published
 from .faults import Faults
+from .lifecycle import Lifecycle
 from .message import Message
 from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .post import Post
-from .quotas import Quotas
+from .quotas import AccountQuotas, Quotas
 from .retained import MAX_RETAINED_MESSAGES
 from .router import Router
 from .sessions import MAX_KEPT_SESSIONS, Sessions
@@ -106,6 +110,10 @@ _IN_DISCONNECT: Final = frozenset(
 """Codes of a codec's error that may stand in a DISCONNECT; any other becomes a protocol error."""
 
 
+def _random_uuid() -> str:
+    return str(uuid4())
+
+
 class Broker:
     """All clients of one endpoint.
 
@@ -124,6 +132,7 @@ class Broker:
     faults: what is to be done wrong on demand; its own, in which nothing is, by default.
     choose: picks the member of a shared subscription: a number below the one it is given.
     new_uuid: makes assigned client ids and trace ids.
+    wall_time: seconds since 1970, which lifecycle events tell.
 
     `connection` is a number that the endpoint chooses, never twice the same. `now` and `at` are monotonic seconds,
     never less than in the call before. Not safe for several threads at once, but `faults` is. No method that is given
@@ -146,7 +155,8 @@ class Broker:
         max_shared_members: int = MAX_MEMBERS,
         faults: Faults | None = None,
         choose: Callable[[int], int] = randrange,
-        new_uuid: Callable[[], str] = lambda: str(uuid4()),
+        new_uuid: Callable[[], str] = _random_uuid,
+        wall_time: Callable[[], float] = time.time,
     ) -> None:
         if not 1 <= session_expiry_seconds <= MAX_SESSION_EXPIRY_SECONDS:
             raise ValueError(
@@ -160,11 +170,13 @@ class Broker:
         self._agenda = Agenda()
         post = Post(self.faults, self._agenda)
         answers = Answers(post, new_uuid)
-        deliveries = Deliveries(post, self._agenda, quotas=quotas, choices=choices)
+        account_quotas = AccountQuotas() if quotas == "aws" else None
+        self._quotas = account_quotas
+        deliveries = Deliveries(post, self._agenda, quotas=account_quotas, choices=choices)
         sharing = Sharing(
             deliveries,
             self._agenda,
-            quotas=quotas,
+            quotas=account_quotas,
             choose=choose,
             retention_seconds=session_expiry_seconds,
             max_members=max_shared_members,
@@ -181,7 +193,10 @@ class Broker:
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
         )
-        self._connections = Connections(self._sessions, self._router, answers, post, self._agenda, choices=choices)
+        lifecycle = Lifecycle(self._router, new_uuid=_random_uuid, wall_time=wall_time)
+        self._connections = Connections(
+            self._sessions, self._router, answers, post, self._agenda, lifecycle, choices=choices
+        )
         self._arrivals = Arrivals(
             self._connections,
             self._sessions,
@@ -189,14 +204,20 @@ class Broker:
             answers,
             post,
             self.faults,
+            lifecycle,
             region=region,
             account=account,
-            quotas=quotas,
+            quotas=account_quotas,
             choices=choices,
             new_uuid=new_uuid,
         )
         self._dialogue = Dialogue(
-            self._router, answers, self.faults, refused_subscribe_311=refused_subscribe_311, choices=choices
+            self._router,
+            answers,
+            self.faults,
+            lifecycle,
+            refused_subscribe_311=refused_subscribe_311,
+            choices=choices,
         )
 
     # -- before CONNACK -------------------------------------------------------------------------------------------
@@ -320,6 +341,19 @@ class Broker:
         live = self._connections.get(connection)
         if live is not None:
             self._connections.kick(live, reason, explanation, moment, effects)
+            self._connections.settle(moment, effects)
+        return effects
+
+    def left(self, connection: int, explanation: str, *, now: float, at: float) -> list[Effect]:
+        """End a live connection whose client said so outside MQTT, by closing its WebSocket in good order.
+
+        The service counts that as the client's own will to leave, and publishes no last will (AWS page "Lifecycle
+        events"). To be followed by `closed`.
+        """
+        moment, effects = self._begin(now, at)
+        live = self._connections.get(connection)
+        if live is not None:
+            self._connections.left(live, explanation, moment, effects)
             self._connections.settle(moment, effects)
         return effects
 
@@ -464,11 +498,15 @@ class Broker:
         Returns what is to be done and, if the message was not published, why.
         """
         moment, effects = self._begin(now, at)
+        if self._quotas is not None and not self._quotas.publishes_in.take(now):
+            explanation = f"all clients published more than {PUBLISHES_PER_SECOND:,} messages within this second"
+            return effects, RefusedOperation(ReasonCode.QUOTA_EXCEEDED, explanation, DisconnectReason.THROTTLED)
         message = Message.of(
             topic, payload, qos=qos, retain=retain, publisher=None, properties=properties, at=moment.at
         )
         try:
-            visitor.check(message, properties, self._router.can_retain(message, moment), effects)
+            can_retain = self._router.can_retain(message, moment)
+            visitor.check(message, properties, can_retain, effects)
         except RefusedOperation as refusal:
             return effects, refusal
         effects.append(Happened(Published(visitor.connection, "", topic, payload, qos, retain, False)))
@@ -478,7 +516,8 @@ class Broker:
 
     def sizes(self) -> dict[str, int]:
         """Count what the broker holds; all but `retained` is 0 when every connection was `closed`, every session has
-        ended, and `expire` was called since.
+        ended, and `expire` was called since. Not counted: the version numbers of clients that left (`lifecycle.py`),
+        10,000 at most.
         """
         return {
             **self._connections.sizes(),

@@ -85,6 +85,9 @@ class Choices:
             one does not apply, a Deny does; `"client_id"`: as if a thing of that name were attached.
         announced_packet_bytes: the Maximum Packet Size in an MQTT 5 CONNACK: `149504`, `131072` (the 128 KB that the
             page "MQTT" speaks of), or `"left_out"`. Larger packets than announced are still read.
+        reserved_topics: what clients may publish and subscribe to of `$aws/...`. `"documented"`: the topics of the page
+            "Reserved topics", each as it says there; others "can result in a terminated connection". `"any"`: what
+            their policy allows, for topics newer than our table, and for a test client that stands for a service.
         packet_id_sent_again: a message of QoS 1 that is sent again in a resumed session, never with the DUP flag. The
             page "MQTT" says that it may have another packet identifier. `"same"`, or `"new"`.
         session_overtime_seconds: how much longer than its expiry a session is kept: 0 to 1800. The page "MQTT" says
@@ -123,6 +126,7 @@ class Choices:
     connect_over_https: Literal["not_asked", "asked"] = "not_asked"
     thing_name: Literal["no_value", "client_id"] = "no_value"
     announced_packet_bytes: Literal[149504, 131072, "left_out"] = 149504
+    reserved_topics: Literal["documented", "any"] = "documented"
     packet_id_sent_again: Literal["same", "new"] = "same"
     session_overtime_seconds: int = 0
     disallowed_override: Literal["ignore", "refuse"] = "ignore"

@@ -17,6 +17,7 @@ from .choices import Choices
 from .codec import Disconnect, Property, ReasonCode, Version
 from .effects import Effect, HangUp, Happened
 from .events import Decided, Disconnected, Published, Refused
+from .lifecycle import Lifecycle
 from .live_connection import LiveConnection
 from .message import Message
 from .moment import Moment
@@ -51,16 +52,36 @@ _ENDS_OF_LIFE: Final = (DisconnectReason.WEBSOCKET_TTL_EXPIRATION, DisconnectRea
 class Connections:
     """All connections between CONNECT and the end of their transport."""
 
-    __slots__ = ("_agenda", "_answers", "_choices", "_ended", "_kicks", "_live", "_post", "_router", "_sessions")
+    __slots__ = (
+        "_agenda",
+        "_answers",
+        "_choices",
+        "_ended",
+        "_kicks",
+        "_lifecycle",
+        "_live",
+        "_post",
+        "_router",
+        "_sessions",
+    )
 
     def __init__(
-        self, sessions: Sessions, router: Router, answers: Answers, post: Post, agenda: Agenda, *, choices: Choices
+        self,
+        sessions: Sessions,
+        router: Router,
+        answers: Answers,
+        post: Post,
+        agenda: Agenda,
+        lifecycle: Lifecycle,
+        *,
+        choices: Choices,
     ) -> None:
         self._sessions = sessions
         self._router = router
         self._answers = answers
         self._post = post
         self._agenda = agenda
+        self._lifecycle = lifecycle
         self._choices = choices
         self._kicks = KICKS | dict.fromkeys(_ENDS_OF_LIFE, _code(choices.end_of_life_mqtt5))
         self._live: dict[int, LiveConnection] = {}
@@ -154,6 +175,11 @@ class Connections:
         word = DisconnectReason.CLIENT_INITIATED_DISCONNECT
         self.part(live, word, explanation, None, moment, effects, cause=cause)
 
+    def left(self, live: LiveConnection, explanation: str, moment: Moment, effects: list[Effect]) -> None:
+        """End a connection whose client left in good order by other means than DISCONNECT: there is no will."""
+        live.will = None
+        self.lost(live, DisconnectReason.CLIENT_INITIATED_DISCONNECT, explanation, moment, effects)
+
     def drop(self, live: LiveConnection, offence: Offence, moment: Moment, effects: list[Effect]) -> None:
         """End a connection because of what its client did."""
         self.part(live, offence.reason, offence.explanation, offence.reason_code, moment, effects)
@@ -218,6 +244,7 @@ class Connections:
             live.will = None
         self._post.discard(live)
         self._sessions.leave(live, moment, effects, cause=cause)
+        self._lifecycle.disconnected(live.presence, reason, live.session.expiry_seconds, moment, effects)
 
     # -- what an end leads to ---------------------------------------------------------------------------------------
 

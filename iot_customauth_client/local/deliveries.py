@@ -9,7 +9,13 @@ is dropped, as the service does it. A connected client over them is disconnected
 it would never notice.
 """
 
-from ..limits import STORED_MESSAGES_PER_SECOND
+from ..limits import (
+    MAX_PUBLISHES_PER_SECOND_PER_CONNECTION,
+    MAX_RETRY_SECONDS,
+    PUBLISHES_PER_SECOND,
+    QUEUED_MESSAGES_PER_SECOND,
+    STORED_MESSAGES_PER_SECOND,
+)
 from .agenda import Agenda
 from .choices import Choices
 from .codec import NO_PROPERTIES, Publish, ReasonCode, Version
@@ -22,7 +28,7 @@ from .offence import DisconnectReason, Offence
 from .outbound import Delivery
 from .permissions import RECEIVE
 from .post import Post
-from .quotas import Quotas, Rate
+from .quotas import AccountQuotas, Rate
 from .session import Session, Subscription
 
 
@@ -31,7 +37,7 @@ class Deliveries:
 
     __slots__ = ("_agenda", "_choices", "_forbidden", "_overflowed", "_post", "_quotas")
 
-    def __init__(self, post: Post, agenda: Agenda, *, quotas: Quotas, choices: Choices) -> None:
+    def __init__(self, post: Post, agenda: Agenda, *, quotas: AccountQuotas | None, choices: Choices) -> None:
         self._post = post
         self._agenda = agenda
         self._quotas = quotas
@@ -64,8 +70,13 @@ class Deliveries:
 
     def resume(self, session: Session, receive_maximum: int, moment: Moment, effects: list[Effect]) -> None:
         """Send what was stored; with the service's rates as slowly as they say."""
+        number = session.connection.number if session.connection else None
+        old = session.outbound.give_up(moment.at - MAX_RETRY_SECONDS)
+        effects.extend(
+            dropped(number, session.client_id, each.message, "unacknowledged", _UNACKNOWLEDGED) for each in old
+        )
         session.outbound.resume(receive_maximum)
-        session.pace = Rate(STORED_MESSAGES_PER_SECOND) if self._quotas == "aws" else None
+        session.pace = None if self._quotas is None else Rate(STORED_MESSAGES_PER_SECOND)
         self.send_waiting(session, moment, effects)
 
     def suspend(self, session: Session) -> list[Delivery]:
@@ -81,7 +92,7 @@ class Deliveries:
         while live is not None and outbound.window_open:
             # Without a rate nothing overtakes what was stored; with it, other traffic goes on (AWS page "MQTT").
             stored = outbound.has_stored and not self._is_held_back(session, live, moment)
-            taken = outbound.take_stored() if stored else outbound.take()
+            taken = outbound.take_stored(moment.at) if stored else outbound.take(moment.at)
             if taken is None:
                 return
             packet_id, delivery = taken
@@ -151,6 +162,9 @@ class Deliveries:
 
     def _store(self, subscription: Subscription, delivery: Delivery, moment: Moment, effects: list[Effect]) -> None:
         session, message = subscription.session, delivery.message
+        if self._quotas is not None and not self._quotas.queued.take(moment.now):
+            effects.append(dropped(None, session.client_id, message, "queue_rate", QUEUE_RATE))
+            return
         if self._offer(session, delivery, moment, effects):
             event = Queued(session.client_id, subscription.topic_filter, message.topic, message.payload)
             effects.append(Happened(event))
@@ -174,7 +188,10 @@ class Deliveries:
             effects.append(dropped(live.number, live.client_id, message, "too_large", explanation))
             return False
         if live.quotas is not None and not live.quotas.publishes_out.take(moment.now):
-            explanation = "100 messages went to the client within this second, which is AWS IoT Core's rate"
+            explanation = (
+                f"{MAX_PUBLISHES_PER_SECOND_PER_CONNECTION} messages went to the client within this second, or "
+                f"{PUBLISHES_PER_SECOND:,} to all clients, which are AWS IoT Core's rates"
+            )
             effects.append(dropped(live.number, live.client_id, message, "delivery_rate", explanation))
             return False
         self._post.send(live, packet, moment, effects, topics=(message.topic,))
@@ -184,6 +201,14 @@ class Deliveries:
         return True
 
 
+QUEUE_RATE = (
+    f"{QUEUED_MESSAGES_PER_SECOND} messages were stored within this second for clients that are away, which is AWS IoT "
+    "Core's rate for an account that has not asked for more"
+)
+_UNACKNOWLEDGED = (
+    f"it was sent first more than {MAX_RETRY_SECONDS} s ago and never acknowledged: it is not sent again, as AWS IoT "
+    "Core gives up after that time"
+)
 _EXPIRED = "its message expiry passed before it could be sent"
 
 

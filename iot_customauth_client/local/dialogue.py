@@ -30,7 +30,10 @@ from ..limits import (
     MAX_PAYLOAD_BYTES,
     MAX_PUBLISHES_PER_SECOND_PER_CONNECTION,
     MAX_QOS,
+    MAX_SUBSCRIPTIONS_PER_ACCOUNT,
     MAX_SUBSCRIPTIONS_PER_CONNECTION,
+    PUBLISHES_PER_SECOND,
+    SUBSCRIPTIONS_PER_SECOND,
 )
 from ..topics import check_topic_filter
 from .answers import Answers
@@ -55,6 +58,7 @@ from .deliveries import dropped
 from .effects import Effect, Happened
 from .events import Decided, Published, Subscribed, Unsubscribed
 from .faults import Faults, PacketName
+from .lifecycle import Lifecycle
 from .live_connection import LiveConnection
 from .message import Message
 from .moment import Moment
@@ -75,13 +79,14 @@ _VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to", S
 class Dialogue:
     """Takes the packets of connected clients, all but DISCONNECT, which is the broker's."""
 
-    __slots__ = ("_answers", "_choices", "_faults", "_refused_subscribe_311", "_router")
+    __slots__ = ("_answers", "_choices", "_faults", "_lifecycle", "_refused_subscribe_311", "_router")
 
     def __init__(
         self,
         router: Router,
         answers: Answers,
         faults: Faults,
+        lifecycle: Lifecycle,
         *,
         refused_subscribe_311: RefusedSubscribe311,
         choices: Choices,
@@ -89,6 +94,7 @@ class Dialogue:
         self._router = router
         self._answers = answers
         self._faults = faults
+        self._lifecycle = lifecycle
         self._refused_subscribe_311 = refused_subscribe_311
         self._choices = choices
 
@@ -190,8 +196,8 @@ class Dialogue:
         explanation = (
             "a fault throttles it"
             if throttled
-            else f"it published more than {MAX_PUBLISHES_PER_SECOND_PER_CONNECTION} messages within this second, "
-            "which is AWS IoT Core's rate"
+            else f"it published more than {MAX_PUBLISHES_PER_SECOND_PER_CONNECTION} messages within this second, or "
+            f"all clients more than {PUBLISHES_PER_SECOND:,}, which are AWS IoT Core's rates"
         )
         effects.append(dropped(live.number, live.client_id, message, "publish_rate", explanation))
         if packet.packet_id is not None:
@@ -204,7 +210,7 @@ class Dialogue:
         self, live: LiveConnection, packet: Publish, message: Message, moment: Moment, effects: list[Effect]
     ) -> None:
         try:
-            check_publishable(message.topic, retain=message.retain)
+            check_publishable(message.topic, retain=message.retain, reserved=self._choices.reserved_topics)
             check_response_topic(packet.properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
@@ -247,7 +253,7 @@ class Dialogue:
             raise Offence(
                 ReasonCode.PROTOCOL_ERROR, "it subscribed to a shared subscription with No Local (MQTT-3.8.3-4)"
             )
-        reason_codes, granted = self._judge_filters(live, packet, effects)
+        reason_codes, granted = self._judge_filters(live, packet, moment, effects)
         first_error = next((code for code in reason_codes if code >= _FAILURE_311), 0)
         properties = self._answers.reason_for(live, "SUBACK", first_error)
         topic_filters = tuple(request.topic_filter for request in packet.requests)
@@ -259,9 +265,10 @@ class Dialogue:
             # MQTT-3.3.1-9 to -11: 0 is always, 1 is for a new subscription, 2 is never.
             if request.retain_handling == 0 or (request.retain_handling == 1 and new):
                 self._router.replay(subscription, moment, effects)
+        self._lifecycle.subscribed(live.presence, [each.topic_filter for _, each in granted], moment, effects)
 
     def _judge_filters(
-        self, live: LiveConnection, packet: Subscribe, effects: list[Effect]
+        self, live: LiveConnection, packet: Subscribe, moment: Moment, effects: list[Effect]
     ) -> tuple[tuple[int, ...], list[tuple[SubscribeRequest, Subscription]]]:
         """Return the codes for the SUBACK, and what is granted. Changes nothing yet."""
         if len(packet.requests) > MAX_FILTERS_PER_SUBSCRIBE:
@@ -271,7 +278,7 @@ class Dialogue:
         granted: list[tuple[SubscribeRequest, Subscription]] = []
         for request in packet.requests:
             try:
-                self._check_subscribe(live, request.topic_filter, taken, effects)
+                self._check_subscribe(live, request.topic_filter, taken, moment, effects)
             except RefusedOperation as refusal:
                 reason_codes.append(self._failure(live, refusal))
                 continue
@@ -284,14 +291,29 @@ class Dialogue:
             granted.append((request, subscription))
         return tuple(reason_codes), granted
 
-    def _check_subscribe(self, live: LiveConnection, topic_filter: str, taken: set[str], effects: list[Effect]) -> None:
+    def _check_subscribe(
+        self, live: LiveConnection, topic_filter: str, taken: set[str], moment: Moment, effects: list[Effect]
+    ) -> None:
         try:
-            check_subscribable(topic_filter)
+            check_subscribable(topic_filter, reserved=self._choices.reserved_topics)
             if topic_filter not in taken and len(taken) >= MAX_SUBSCRIPTIONS_PER_CONNECTION:
                 raise RefusedOperation(
                     ReasonCode.QUOTA_EXCEEDED,
                     f"subscribe to {topic_filter!r}: the connection has {len(taken)} subscriptions, "
                     f"AWS IoT Core allows {MAX_SUBSCRIPTIONS_PER_CONNECTION}",
+                )
+            if topic_filter not in taken and self._router.is_full:
+                raise RefusedOperation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"subscribe to {topic_filter!r}: all clients together have {MAX_SUBSCRIPTIONS_PER_ACCOUNT:,} "
+                    "subscriptions, AWS IoT Core allows no more to an account",
+                )
+            if live.quotas is not None and not live.quotas.account.subscriptions.take(moment.now):
+                raise RefusedOperation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"subscribe to {topic_filter!r}: {SUBSCRIPTIONS_PER_SECOND} topic filters came from all clients "
+                    "within this second, which is AWS IoT Core's rate",
+                    DisconnectReason.THROTTLED,
                 )
             if is_shared(topic_filter) and not self._router.can_share(live.session, topic_filter):
                 raise RefusedOperation(
@@ -323,6 +345,7 @@ class Dialogue:
 
     def _unsubscribe(self, live: LiveConnection, packet: Unsubscribe, moment: Moment, effects: list[Effect]) -> None:
         reason_codes: list[int] = []
+        removed = [each for each in packet.topic_filters if each in live.session.subscriptions]
         for topic_filter in packet.topic_filters:
             try:
                 check_topic_filter(topic_filter)
@@ -335,6 +358,7 @@ class Dialogue:
         answered = tuple(reason_codes) if live.version is Version.MQTT5 else ()
         self._answers.send(live, UnsubAck(packet.packet_id, answered), moment, effects, topics=packet.topic_filters)
         effects.append(Happened(Unsubscribed(live.number, live.client_id, packet.topic_filters)))
+        self._lifecycle.unsubscribed(live.presence, removed, moment, effects)
 
 
 # -- rules that need no more than the connection ----------------------------------------------------------------------

@@ -414,8 +414,8 @@ class Dropped(Event):
     topic: str
     payload: bytes
     cause: str
-    """`expired`, `queue_full`, `too_large`, `delivery_rate`, `no_member`: on its way to a subscriber.
-    `publish_rate`, `receive_maximum`: on its way from its publisher."""
+    """To a subscriber: `expired`, `queue_full`, `queue_rate`, `too_large`, `delivery_rate`, `unacknowledged`,
+    `no_member`; from a publisher: `publish_rate`, `receive_maximum`."""
     explanation: str
 
 

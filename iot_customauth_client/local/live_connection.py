@@ -10,6 +10,7 @@ from ..limits import KEEP_ALIVE_GRACE
 from .agenda import Planned
 from .codec import Connect, Packet, Property, Version, Will, encode
 from .permissions import Permissions
+from .presence import Presence
 from .quotas import ConnectionQuotas
 from .session import Session
 from .topic_aliases import IncomingAliases, OutgoingAliases
@@ -34,6 +35,7 @@ class LiveConnection:
         "outgoing_aliases",
         "overflowed",
         "permissions",
+        "presence",
         "principal_id",
         "problem_information",
         "quotas",
@@ -52,7 +54,7 @@ class LiveConnection:
         packet: Connect,
         *,
         session: Session,
-        principal_id: str,
+        presence: Presence,
         permissions: Permissions,
         keep_alive_seconds: int,
         quotas: ConnectionQuotas | None,
@@ -62,7 +64,9 @@ class LiveConnection:
         self.session: Final = session
         self.version: Final = packet.version
         self.client_id: Final = session.client_id
-        self.principal_id: Final = principal_id
+        self.presence: Final = presence
+        """Who is connected, for lifecycle events."""
+        self.principal_id: Final = presence.principal_id
         self.permissions = permissions
         """Replaced when the authorizer was asked again."""
         self.keep_alive_seconds: Final = keep_alive_seconds

@@ -146,7 +146,9 @@ class MqttTalk:
         elif line.stage is Stage.CONNECT:
             line.turn_away(TurnAway("closed_early", None, "the client closed the WebSocket before a complete CONNECT"))
         else:
-            server.perform(server.broker.closed(line.number, now=server.loop.time(), at=server.at()))
+            now, at = server.loop.time(), server.at()
+            server.perform(server.broker.left(line.number, "the client closed the WebSocket", now=now, at=at))
+            server.perform(server.broker.closed(line.number, now=now, at=at))
             line.leave()
 
     # -- the authorizer ----------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ bounded by number and by bytes of payload, because a client that never acknowled
 does not fit is not taken in.
 
 Within one connection nothing is sent twice: MQTT 5 forbids it (MQTT-4.4.0-1). When the session is resumed, what was
-not acknowledged is sent again first, then what was stored, each in its old order. It keeps its packet identifier, so
-that an acknowledgement that comes late is not taken for another message's, or gets a new one: the service may do either
-(`Choices.packet_id_sent_again`). The DUP flag is not set, because the service does not support it (AWS page "MQTT").
+not acknowledged is sent again first, then what was stored, each in its old order; but not what was sent first more than
+an hour ago (`give_up`). It keeps its packet identifier, so that an acknowledgement that comes late is not taken for
+another message's, or gets a new one: the service may do either (`Choices.packet_id_sent_again`). The DUP flag is not
+set, because the service does not support it (AWS page "MQTT").
 """
 
 from collections import deque
@@ -78,7 +79,8 @@ class Outbound:
         self._max_bytes = max_bytes
         self._in_flight: dict[int, Delivery] = {}
         self._again: deque[tuple[int, Delivery]] = deque()
-        self._taken_ids: set[int] = set()
+        self._taken_ids: dict[int, float] = {}
+        """Identifiers of what is not acknowledged, and when it was sent first."""
         self._stored: deque[Delivery] = deque()
         self._queue: deque[Delivery] = deque()
         self._queued_bytes = 0
@@ -136,31 +138,31 @@ class Outbound:
         self._first_expiry = min(map(_expiry, self._waiting()), default=inf)
         return purged
 
-    def take_stored(self) -> tuple[int, Delivery] | None:
+    def take_stored(self, at: float) -> tuple[int, Delivery] | None:
         """Take the next one to send of what was kept from before; None if there is none. The window must be open."""
         if self._again:
             packet_id, delivery = self._again.popleft()
             if not self._keep_packet_ids:
                 new_id = self._new_id()  # before the old one is free, so that it is another
-                self._taken_ids.discard(packet_id)
+                self._taken_ids[new_id] = self._taken_ids.pop(packet_id)
                 packet_id = new_id
             self._in_flight[packet_id] = delivery
             return packet_id, delivery
-        return self._send_first(self._stored)
+        return self._send_first(self._stored, at)
 
-    def take(self) -> tuple[int, Delivery] | None:
+    def take(self, at: float) -> tuple[int, Delivery] | None:
         """Take the next one to send of what came since; None if there is none. The window must be open.
 
         There is none either while 100 are unacknowledged, in flight or to be sent again: else the latter would grow
         each time a client came and went unheard.
         """
-        return None if len(self._taken_ids) >= MAX_IN_FLIGHT else self._send_first(self._queue)
+        return None if len(self._taken_ids) >= MAX_IN_FLIGHT else self._send_first(self._queue, at)
 
     def acknowledge(self, packet_id: int) -> bool:
         """Free the place of a delivery in the window; False if no delivery with this identifier is in flight."""
         if self._in_flight.pop(packet_id, None) is None:
             return False
-        self._taken_ids.discard(packet_id)
+        self._taken_ids.pop(packet_id, None)
         return True
 
     def suspend(self) -> list[Delivery]:
@@ -174,11 +176,24 @@ class Outbound:
         shared = [each for each in (*(delivery for _, delivery in unacknowledged), *waiting) if each.shared is not None]
         self._in_flight.clear()
         self._again = deque(entry for entry in unacknowledged if entry[1].shared is None)
-        self._taken_ids = {packet_id for packet_id, _ in self._again}
+        self._taken_ids = {packet_id: self._taken_ids[packet_id] for packet_id, _ in self._again}
         self._stored = deque(delivery for delivery in waiting if delivery.shared is None)
         self._queue.clear()
         self._queued_bytes = sum(len(delivery.message.payload) for delivery in self._stored)
         return shared
+
+    def give_up(self, until: float) -> list[Delivery]:
+        """Take out what is to be sent again and was sent first at `until` or before. For a session that is away.
+
+        A message that is in flight keeps its place however old it is: the client's Receive Maximum counts it until
+        the connection ends (MQTT-3.3.4-9).
+        """
+        old = [entry for entry in self._again if self._taken_ids[entry[0]] <= until]
+        for packet_id, _ in old:
+            del self._taken_ids[packet_id]
+        if old:
+            self._again = deque(entry for entry in self._again if entry[0] in self._taken_ids)
+        return [delivery for _, delivery in old]
 
     def resume(self, receive_maximum: int) -> None:
         """Let messages out, at most so many unacknowledged as the client takes, and never more than 100."""
@@ -188,12 +203,13 @@ class Outbound:
         yield from self._stored
         yield from self._queue
 
-    def _send_first(self, queue: deque[Delivery]) -> tuple[int, Delivery] | None:
+    def _send_first(self, queue: deque[Delivery], at: float) -> tuple[int, Delivery] | None:
         if not queue:
             return None
         delivery = queue.popleft()
         self._queued_bytes -= len(delivery.message.payload)
         packet_id = self._new_id()
+        self._taken_ids[packet_id] = at
         self._in_flight[packet_id] = delivery
         return packet_id, delivery
 
@@ -204,7 +220,6 @@ class Outbound:
             packet_id = packet_id % _LARGEST_PACKET_ID + 1
             if packet_id not in self._taken_ids:
                 self._last_id = packet_id
-                self._taken_ids.add(packet_id)
                 return packet_id
 
 

@@ -2,23 +2,33 @@
 
     what                                 rate              past it
     CONNECT with one client id           1/s               refused: CONNACK 151, or a hang-up
+    CONNECT of all clients               500/s             the same
+    topic filters, of all clients        500/s             refused: SUBACK 151, or a hang-up
     PUBLISH from one connection          100/s             discarded; MQTT 5 is told for QoS 1: PUBACK 151
+    PUBLISH from all clients             20,000/s          the same; HTTPS: 429
     PUBLISH to one connection            100/s             discarded; of a shared subscription, it waits (QoS 1)
+    PUBLISH to all clients               20,000/s          the same
     bytes from and to one connection     512 KiB/s         delayed: nothing more is read for a while
+    messages that begin to be stored     500/s             discarded
     stored messages to one session       10/s              they wait
     stored messages of a shared group    20/s per member   they wait
 
-The numbers are those of the page "AWS IoT Core endpoints and quotas" and of the page "MQTT"; which code a client is
-told is not documented. Rates are counted in windows of one second, each of which begins with the first message after
-the one before: simple, exact for a burst, and at most twice the rate if somebody aims at the border.
+The numbers are those of the page "AWS IoT Core endpoints and quotas" and of the page "MQTT"; those of all clients are
+an account's defaults in a large region, and can be raised. Which code a client is told is not documented. Rates are
+counted in windows of one second, each of which begins with the first message after the one before: simple, exact for a
+burst, and at most twice the rate if somebody aims at the border.
 """
 
 from typing import Final, Literal, TypeAlias
 
 from ..limits import (
+    CONNECTS_PER_SECOND,
     CONNECTS_PER_SECOND_PER_CLIENT_ID,
     MAX_BYTES_PER_SECOND_PER_CONNECTION,
     MAX_PUBLISHES_PER_SECOND_PER_CONNECTION,
+    PUBLISHES_PER_SECOND,
+    QUEUED_MESSAGES_PER_SECOND,
+    SUBSCRIPTIONS_PER_SECOND,
 )
 
 Quotas: TypeAlias = Literal["off", "aws"]
@@ -80,14 +90,46 @@ class Throughput:
         return max(0.0, self._busy_until - now - _WINDOW_SECONDS)
 
 
-class ConnectionQuotas:
-    """The rates of one connection; its times are real."""
+class BothRates:
+    """A rate of one connection within one of all of them: what is over either does not count for the other."""
 
-    __slots__ = ("publishes_in", "publishes_out", "throughput")
+    __slots__ = ("_all", "_own")
+
+    def __init__(self, own: Rate, of_all: Rate) -> None:
+        self._own = own
+        self._all = of_all
+
+    def allows(self, when: float) -> bool:
+        """Tell whether one more is within both rates."""
+        return self._own.allows(when) and self._all.allows(when)
+
+    def take(self, when: float) -> bool:
+        """Count one more, and tell whether it is within both rates; one that is not does not count."""
+        return self._own.allows(when) and self._all.take(when) and self._own.take(when)
+
+
+class AccountQuotas:
+    """The rates of all clients together; its times are real."""
+
+    __slots__ = ("connects", "publishes_in", "publishes_out", "queued", "subscriptions")
 
     def __init__(self) -> None:
-        self.publishes_in: Final = Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION)
-        self.publishes_out: Final = Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION)
+        self.connects: Final = Rate(CONNECTS_PER_SECOND)
+        self.subscriptions: Final = Rate(SUBSCRIPTIONS_PER_SECOND)
+        self.publishes_in: Final = Rate(PUBLISHES_PER_SECOND)
+        self.publishes_out: Final = Rate(PUBLISHES_PER_SECOND)
+        self.queued: Final = Rate(QUEUED_MESSAGES_PER_SECOND)
+
+
+class ConnectionQuotas:
+    """The rates of one connection, within those of all; its times are real."""
+
+    __slots__ = ("account", "publishes_in", "publishes_out", "throughput")
+
+    def __init__(self, account: AccountQuotas) -> None:
+        self.account: Final = account
+        self.publishes_in: Final = BothRates(Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION), account.publishes_in)
+        self.publishes_out: Final = BothRates(Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION), account.publishes_out)
         self.throughput: Final = Throughput()
 
 

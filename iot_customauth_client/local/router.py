@@ -9,6 +9,7 @@ documented. A client that copes with two copies copes with one; `Choices.overlap
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from ..limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
 from .choices import DEFAULT_CHOICES, Choices
 from .codec import PubAck
 from .deliveries import Deliveries
@@ -64,6 +65,11 @@ class Router:
             self._tree.add(topic_filter, session, subscription)
         return new
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many subscriptions as an account may have; a shared one counts once."""
+        return len(self._tree) >= MAX_SUBSCRIPTIONS_PER_ACCOUNT
+
     def can_share(self, session: Session, topic_filter: str) -> bool:
         """Tell whether there is room for a session in a shared subscription."""
         return self._sharing.has_room(session, topic_filter)
@@ -103,6 +109,10 @@ class Router:
         self._sharing.give_back(deliveries, moment, effects)
 
     # -- messages -------------------------------------------------------------------------------------------------
+
+    def has_subscribers(self, topic: str) -> bool:
+        """Tell whether somebody subscribed to a filter that takes the topic."""
+        return bool(self._tree.match(topic))
 
     def can_retain(self, message: Message, moment: Moment) -> bool:
         """Tell whether there is room for one more retained message."""

@@ -17,13 +17,13 @@ from typing import Final
 
 from ..limits import SHARED_STORED_MESSAGES_PER_SECOND
 from .agenda import Agenda
-from .deliveries import Deliveries, dropped
+from .deliveries import QUEUE_RATE, Deliveries, dropped
 from .effects import Effect, Happened
 from .events import Queued
 from .message import Message
 from .moment import Moment
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Delivery
-from .quotas import Quotas, Rate
+from .quotas import AccountQuotas, Rate
 from .session import Session, Subscription
 from .shared_group import SharedGroup
 
@@ -55,7 +55,7 @@ class Sharing:
         deliveries: Deliveries,
         agenda: Agenda,
         *,
-        quotas: Quotas,
+        quotas: AccountQuotas | None,
         choose: Callable[[int], int],
         retention_seconds: int,
         max_members: int = MAX_MEMBERS,
@@ -89,7 +89,7 @@ class Sharing:
         topic_filter = subscription.topic_filter
         group = self._groups.get(topic_filter)
         if group is None:
-            pace = Rate(SHARED_STORED_MESSAGES_PER_SECOND) if self._quotas == "aws" else None
+            pace = None if self._quotas is None else Rate(SHARED_STORED_MESSAGES_PER_SECOND)
             group = SharedGroup(topic_filter, pace=pace, max_messages=self._max_messages, max_bytes=self._max_bytes)
             self._groups[topic_filter] = group
         group.members[subscription.session] = subscription
@@ -163,6 +163,9 @@ class Sharing:
                 effects.extend(dropped(None, "", each, "no_member", _NO_MEMBER) for each in messages)
 
     def _store(self, group: SharedGroup, message: Message, moment: Moment, effects: list[Effect]) -> None:
+        if self._quotas is not None and not self._quotas.queued.take(moment.now):
+            effects.append(dropped(None, "", message, "queue_rate", QUEUE_RATE))
+            return
         until = moment.at + self._retention_seconds if message.expires_at is None else message.expires_at
         if group.store(message, until):
             effects.append(Happened(Queued("", group.topic_filter, message.topic, message.payload)))

@@ -44,7 +44,7 @@ class Visitor:
     def check(self, message: Message, properties: Properties, can_retain: bool, effects: list[Effect]) -> None:
         """Raise `RefusedOperation` unless the message may be published; a refusal is also a `decided` event."""
         try:
-            check_publishable(message.topic, retain=message.retain)
+            check_publishable(message.topic, retain=message.retain, reserved=self._choices.reserved_topics)
             check_response_topic(properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)

@@ -70,9 +70,10 @@ def test_a_filter_with_hash_does_not_take_its_parent() -> None:
 def test_wildcards_do_not_take_reserved_topics() -> None:
     driver = Driver()
     driver.connect(1)
-    driver.subscribe(1, "#", "+/things/t", "$aws/things/+")
-    driver.publish(1, "$aws/things/t")
-    assert driver.topics(1) == ["$aws/things/t"]
+    topic = "$aws/things/t/shadow/get"
+    driver.subscribe(1, "#", "+/things/t/shadow/get", "$aws/things/+/shadow/get")
+    driver.publish(1, topic)
+    assert driver.topics(1) == [topic]
 
 
 def test_no_local_leaves_out_what_the_client_published_itself() -> None:

@@ -21,7 +21,7 @@ def filled(count: int, window: int = 100) -> Outbound:
     outbound.resume(window)
     for _ in range(count):
         outbound.offer(delivery())
-        outbound.take()
+        outbound.take(0.0)
     return outbound
 
 
@@ -32,12 +32,12 @@ def test_the_identifiers_of_what_is_sent_again_are_taken() -> None:
     fresh = set()
     for _ in range(65_540):
         outbound.offer(delivery())
-        taken = outbound.take()
+        taken = outbound.take(0.0)
         assert taken is not None
         fresh.add(taken[0])
         outbound.acknowledge(taken[0])
     assert fresh == set(range(3, 65_536))
-    assert [taken[0] for taken in (outbound.take_stored(), outbound.take_stored()) if taken] == [1, 2]
+    assert [taken[0] for taken in (outbound.take_stored(0.0), outbound.take_stored(0.0)) if taken] == [1, 2]
 
 
 def test_no_more_than_100_are_unacknowledged_however_often_a_client_comes_and_goes() -> None:
@@ -47,14 +47,14 @@ def test_no_more_than_100_are_unacknowledged_however_often_a_client_comes_and_go
         outbound.resume(100)
         for _ in range(60):
             outbound.offer(delivery())
-        while outbound.window_open and outbound.take():
+        while outbound.window_open and outbound.take(0.0):
             pass
         assert outbound.in_flight <= 100
     outbound.suspend()
     assert len(outbound._again) == 100
     outbound.resume(1_000)
     while outbound.window_open:
-        outbound.take_stored()
+        outbound.take_stored(0.0)
     assert outbound.in_flight == 100
 
 
@@ -62,7 +62,7 @@ def test_what_is_given_away_or_expires_frees_its_bytes() -> None:
     outbound = Outbound(max_bytes=10)
     outbound.resume(1)
     outbound.offer(delivery())
-    outbound.take()
+    outbound.take(0.0)
     assert outbound.offer(delivery(10, shared="$share/g/a"))
     assert not outbound.offer(delivery(1))
     assert [each.shared for each in outbound.suspend()] == ["$share/g/a"]
@@ -78,7 +78,7 @@ def test_what_waits_counts_as_before_when_the_client_is_away() -> None:
     outbound = Outbound(max_bytes=10)
     outbound.resume(1)
     outbound.offer(delivery())
-    outbound.take()
+    outbound.take(0.0)
     outbound.offer(delivery(6))
     outbound.suspend()
     assert not outbound.offer(delivery(5))
@@ -91,11 +91,11 @@ def test_what_is_given_away_comes_in_its_order_and_nothing_else_is() -> None:
     sizes = [1, 2, 3, 4, 5, 6]
     for size in sizes:
         outbound.offer(delivery(size, shared="$share/g/a" if size % 2 else None))
-    outbound.take()
-    outbound.take()
+    outbound.take(0.0)
+    outbound.take(0.0)
     assert [len(each.message.payload) for each in outbound.suspend()] == [1, 3, 5]
     outbound.resume(100)
-    kept = [outbound.take_stored() for _ in range(4)]
+    kept = [outbound.take_stored(0.0) for _ in range(4)]
     assert [len(taken[1].message.payload) for taken in kept if taken] == [2, 4, 6]
 
 

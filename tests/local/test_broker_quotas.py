@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import pytest
-from broker_driver import ACCOUNT, REGION, V5, V311, Driver, only
+from broker_driver import ACCOUNT, REGION, V5, V311, Driver, grant, only
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iot_customauth_client.local import quotas, router
 from iot_customauth_client.local.broker import Broker, Hold, Quotas
-from iot_customauth_client.local.codec import ConnAck, Connect, Property, PubAck, Publish, Unsubscribe, Version
-from iot_customauth_client.local.events import Connected, Dropped, Published, Refused
-from iot_customauth_client.local.quotas import Rate, Throughput
+from iot_customauth_client.local.codec import (
+    NO_PROPERTIES,
+    ConnAck,
+    Connect,
+    Property,
+    PubAck,
+    Publish,
+    SubAck,
+    Unsubscribe,
+    Version,
+)
+from iot_customauth_client.local.events import Connected, Disconnected, Dropped, Published, Queued, Refused
+from iot_customauth_client.local.quotas import BothRates, Rate, Throughput
+from iot_customauth_client.local.visitor import Visitor
 
 BOTH = pytest.mark.parametrize("version", [V5, V311])
 
@@ -337,3 +349,149 @@ def test_throughput_lets_a_seconds_worth_come_at_once_and_forgets_idle_time() ->
 def test_the_connack_does_not_depend_on_the_quotas() -> None:
     answers = [only(driven(quotas).connect(1), ConnAck) for quotas in ("off", "aws")]  # type: ignore[arg-type]
     assert answers[0] == answers[1]
+
+
+# -- all clients together ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("version", "told"), [(V5, 151), (V311, None)])
+def test_the_501st_connect_of_all_clients_within_a_second_is_refused(version: Version, told: int | None) -> None:
+    driver = driven()
+    for number in range(1, 501):
+        driver.connect(number)
+    driver.connect(501, version=version)
+    refused = driver.last(Refused)
+    assert (refused.connection, refused.cause, refused.reason_code) == (501, "connect_rate", told)
+    driver.now += 1
+    driver.connect(502)
+    assert len(driver.of(Connected)) == 501
+
+
+def test_a_connect_over_the_rate_of_all_clients_does_not_count_for_its_client_id() -> None:
+    driver = driven()
+    for number in range(1, 501):
+        driver.connect(number)
+    driver.connect(501, client_id="device")
+    driver.now += 1
+    driver.connect(502, client_id="device")
+    assert driver.last(Connected).client_id == "device"
+
+
+def test_the_501st_topic_filter_of_all_clients_within_a_second_is_refused() -> None:
+    driver = driven()
+    for number in range(1, 12):
+        driver.connect(number)
+        for first in range(0, 48, 8):
+            codes = only(driver.subscribe(number, *(f"{number}/{first + each}" for each in range(8))), SubAck)
+            granted = min(8, max(0, 500 - (number - 1) * 48 - first))
+            assert codes.reason_codes == (1,) * granted + (151,) * (8 - granted)
+    old = 12
+    driver.connect(old, version=V311)
+    assert driver.subscribe(old, "a") == []
+    assert (driver.hung_up, driver.last(Disconnected).reason) == ({old}, "THROTTLED")
+    driver.now += 1
+    assert only(driver.subscribe(1, "a"), SubAck).reason_codes == (1,)
+
+
+def test_no_more_messages_come_from_or_go_to_all_clients_than_the_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotas, "PUBLISHES_PER_SECOND", 150)
+    driver = driven()
+    for number in (1, 2, 3):
+        driver.connect(number)
+        driver.subscribe(number, "a")
+    for number in (1, 2):
+        for _ in range(100):
+            driver.publish(number, "a")
+    assert len(driver.of(Published)) == 150
+    assert [len(driver.received(number)) for number in (1, 2, 3)] == [50, 50, 50]
+    assert {each.cause for each in driver.of(Dropped)} == {"publish_rate", "delivery_rate"}
+    driver.now += 1
+    driver.publish(1, "a")
+    assert len(driver.of(Published)) == 151
+
+
+def test_https_publishes_count_for_the_rate_of_all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotas, "PUBLISHES_PER_SECOND", 1)
+    driver = driven()
+    visitor = Visitor(1, grant(), region=REGION, account=ACCOUNT)
+    codes = []
+    for _ in range(2):
+        _, refusal = driver.broker.publish_for(
+            visitor, "a", b"", qos=0, retain=False, properties=NO_PROPERTIES, now=driver.now, at=driver.at
+        )
+        codes.append(refusal.reason_code if refusal else None)
+    assert codes == [None, 151]
+
+
+def test_no_more_messages_begin_to_be_stored_than_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotas, "QUEUED_MESSAGES_PER_SECOND", 2)
+    driver = driven()
+    driver.connect(1, persistent(client_id="one"))
+    driver.subscribe(1, "a", "$share/g/b")
+    driver.close(1)
+    driver.connect(2, persistent(client_id="publisher"))
+    for topic in ("a", "b", "a", "b"):
+        driver.publish(2, topic, qos=1)
+    assert [event.topic for event in driver.of(Queued)] == ["a", "b"]
+    assert [(event.topic, event.cause) for event in driver.of(Dropped)] == [("a", "queue_rate"), ("b", "queue_rate")]
+    driver.now += 1
+    driver.publish(2, "a", qos=1)
+    assert len(driver.of(Queued)) == 3
+
+
+def test_without_quotas_none_of_the_rates_of_all_clients_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "CONNECTS_PER_SECOND",
+        "SUBSCRIPTIONS_PER_SECOND",
+        "PUBLISHES_PER_SECOND",
+        "QUEUED_MESSAGES_PER_SECOND",
+    ):
+        monkeypatch.setattr(quotas, name, 0)
+    driver = driven("off")
+    driver.connect(1, persistent(client_id="one"))
+    driver.subscribe(1, "a")
+    driver.close(1)
+    driver.connect(2)
+    driver.publish(2, "a", qos=1)
+    driver.connect(3, persistent(client_id="one"))
+    assert driver.topics(3) == ["a"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 0.4)), max_size=60))
+def test_a_rate_within_another_lets_through_what_both_would(steps: list[tuple[int, float]]) -> None:
+    of_all = Rate(5)
+    both = [BothRates(Rate(3), of_all) for _ in range(3)]
+    now, let_through = 0.0, list[tuple[float, int]]()
+    for who, pause in steps:
+        now += pause
+        allowed = both[who].allows(now)
+        assert both[who].take(now) == allowed
+        if allowed:
+            let_through.append((now, who))
+    for when, who in let_through:
+        within = [each for each in let_through if when <= each[0] < when + 1]
+        assert len(within) <= 10
+        assert sum(each[1] == who for each in within) <= 6
+
+
+def test_what_is_over_the_rate_of_all_does_not_count_for_ones_own_and_the_other_way_round() -> None:
+    of_all = Rate(3)
+    one, other = BothRates(Rate(2), of_all), BothRates(Rate(3), of_all)
+    assert [one.take(0) for _ in range(3)] == [True, True, False]
+    assert [other.take(0.5) for _ in range(4)] == [True, False, False, False]
+    assert [other.take(1) for _ in range(3)] == [True, True, False]
+
+
+# -- counts, which always hold ----------------------------------------------------------------------------------------
+
+
+def test_an_account_has_no_more_subscriptions_than_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router, "MAX_SUBSCRIPTIONS_PER_ACCOUNT", 3)
+    driver = driven("off")
+    driver.connect(1)
+    driver.connect(2)
+    driver.subscribe(1, "a", "b", "$share/g/c")
+    assert only(driver.subscribe(2, "a"), SubAck).reason_codes == (151,)
+    assert only(driver.subscribe(1, "a"), SubAck).reason_codes == (1,)
+    driver.close(1)
+    assert only(driver.subscribe(2, "a"), SubAck).reason_codes == (1,)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from broker_driver import REGION, V5, V311, Driver, everything_but, only
+from broker_driver import ACCOUNT, REGION, V5, V311, Driver, everything_but, only
 from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.choices import Choices
 from iot_customauth_client.local.codec import (
     ConnAck,
     Connect,
@@ -493,3 +494,56 @@ def test_every_message_arrives_in_order_and_again_only_if_it_was_not_acknowledge
     while driver.unacknowledged[number]:
         acknowledge()
     assert acknowledged == list(range(published))
+
+
+# -- an hour without PUBACK -------------------------------------------------------------------------------------------
+
+
+BOTH_IDENTIFIERS = pytest.mark.parametrize("choices", [Choices(), Choices(packet_id_sent_again="new")])
+
+
+@pytest.mark.parametrize(("away", "comes_again"), [(3_599 - 600, True), (3_600 - 600, False)])
+def test_what_was_not_acknowledged_for_an_hour_is_not_sent_again(away: int, comes_again: bool) -> None:
+    driver = Driver(Broker(region=REGION, account=ACCOUNT, session_expiry_seconds=604_800))
+    packet = Connect(V311, "device", False, 1_200)
+    driver.connect(1, packet)
+    driver.subscribe(1, "a")
+    driver.connect(2)
+    driver.publish(2, "a", b"sent", qos=1)
+    driver.advance(600)
+    driver.close(1)
+    driver.publish(2, "a", b"stored", qos=1)
+    driver.advance(away)
+    driver.connect(3, packet)
+    assert [message.payload for message in driver.received(3)] == ([b"sent"] if comes_again else []) + [b"stored"]
+    assert [event.cause for event in driver.of(Dropped)] == ([] if comes_again else ["unacknowledged"])
+    assert driver.broker.sizes()["in_flight"] == 1 + comes_again
+
+
+@BOTH_IDENTIFIERS
+def test_the_hour_counts_from_when_a_message_was_sent_first(choices: Choices) -> None:
+    driver = Driver(Broker(region=REGION, account=ACCOUNT, session_expiry_seconds=604_800, choices=choices))
+    packet = Connect(V311, "device", False, 1_200)
+    driver.connect(1, packet)
+    driver.subscribe(1, "a")
+    driver.connect(2)
+    driver.publish(2, "a", qos=1)
+    for number in (3, 4):
+        driver.advance(1_799)
+        driver.connect(number, packet)
+        assert len(driver.received(number)) == 1
+    driver.advance(2)
+    driver.connect(5, packet)
+    assert driver.received(5) == []
+
+
+def test_a_message_in_flight_keeps_its_place_in_the_window_however_old_it_is() -> None:
+    driver = Driver()
+    driver.connect(1, Connect(V5, "device", True, 1_200, properties={Property.RECEIVE_MAXIMUM: 1}))
+    driver.subscribe(1, "a")
+    for _ in range(2):
+        driver.publish(1, "a", qos=1)
+    driver.advance(7_200)
+    assert len(driver.received(1)) == 1
+    driver.acknowledge(1)
+    assert len(driver.received(1)) == 1

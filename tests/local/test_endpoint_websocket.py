@@ -247,7 +247,7 @@ def test_a_violation_while_the_function_runs_ends_the_connection_after_it(make_e
     assert "text frame" in endpoint.wait_for(events.Disconnected, timeout=5).explanation
 
 
-def test_a_close_without_disconnect_is_a_lost_connection_at_once_and_its_will_is_published(
+def test_a_close_without_disconnect_is_the_clients_own_end_and_there_is_no_will(
     websocket: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_connection, "LINGER_SECONDS", 60.0)
@@ -257,8 +257,10 @@ def test_a_close_without_disconnect_is_a_lost_connection_at_once_and_its_will_is
         client.send_event(CloseConnection(1001, "bye"))
         assert client.receive() is None
         assert client.closed_with == 1001
-        assert websocket.wait_for(events.Disconnected, timeout=5).reason == "CONNECTION_LOST"
-        assert websocket.wait_for(events.Published, timeout=5).topic == "gone"
+        disconnected = websocket.wait_for(events.Disconnected, timeout=5)
+        assert disconnected.reason == "CLIENT_INITIATED_DISCONNECT"
+    websocket.wait_for(events.Closed, connection=disconnected.connection, timeout=5)
+    assert not websocket.events.of_kind(events.Published)
 
 
 def test_a_close_before_connect_is_turned_away(websocket: LocalEndpoint) -> None:
