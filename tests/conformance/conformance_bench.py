@@ -10,6 +10,7 @@ What this must never do: hide a packet. Packets that a call does not ask for wai
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections import deque
 from itertools import count
 from typing import TypeVar
@@ -75,6 +76,8 @@ class Peer:
         self.connack: ConnAck | None = None
         self._bench = bench
         self._wire = WireClient(bench.endpoint, version, timeout=LIMIT_SECONDS)
+        # Else a second small write waits for the TCP acknowledgement of the first.
+        self._wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._aside: deque[Packet | None] = deque()
         self._packet_ids = count(1)
 
