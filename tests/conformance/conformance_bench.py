@@ -269,7 +269,9 @@ def raw(first: int, body: bytes = b"") -> bytes:
     return bytes((first, len(body))) + body
 
 
-def raw_connect(version: Version, *, name: str = "MQTT", level: int | None = None, flags: int = 2, rest: bytes) -> bytes:
+def raw_connect(
+    version: Version, *, name: str = "MQTT", level: int | None = None, flags: int = 2, rest: bytes
+) -> bytes:
     """A CONNECT with these flags; `rest` is its payload, client id and all."""
     properties = b"\0" if version is V5 else b""
     head = text(name) + bytes((int(version) if level is None else level, flags)) + b"\0\x3c" + properties

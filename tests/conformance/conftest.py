@@ -13,7 +13,7 @@ from iot_customauth_client.local import LocalEndpoint
 
 pytest.register_assert_rewrite("conformance_bench")
 sys.path.insert(0, str(Path(__file__).parent.parent / "local"))  # the wire client and the driver of the broker
-from conformance_bench import Bench, authorize
+from conformance_bench import Bench, authorize  # noqa: E402 - it is in no package: the path above comes first
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -175,6 +175,7 @@ def test_a_refused_connect_of_5_is_answered_with_a_code_and_hung_up_on(bench: Be
     assert peer.receive() is None
 
 
+@pytest.mark.mqtt311("3.2.2-6")
 @pytest.mark.aws("no-connack-311")
 def test_a_refused_connect_of_311_is_hung_up_on_without_a_connack(bench: Bench) -> None:
     assert bench.peer(V311).connect(bench.name("no-connect")) is None

@@ -1,4 +1,4 @@
-"""Topics that begin with `$`: out of the reach of wildcards, and reserved but for `$aws/` (AWS page "Reserved topics")."""
+"""Topics that begin with `$`: out of reach of wildcards, reserved but for `$aws/` (AWS page "Reserved topics")."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_no_more_are_unacknowledged_than_the_client_takes(bench: Bench, asked: i
     assert len(client.messages(acknowledge=False)) == min(window // 2 + 1, 120 - window)
 
 
-@pytest.mark.mqtt5("3.3.4-10", "4.9.0-3", "3.3.4-8")
+@pytest.mark.mqtt5("3.3.4-10", "4.9.0-3")
 @EITHER
 def test_everything_else_goes_on_while_the_window_is_full(bench: Bench, version: Version) -> None:
     topic, other = bench.name(), bench.name()

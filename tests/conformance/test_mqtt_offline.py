@@ -128,9 +128,7 @@ def test_a_session_lasts_as_long_as_its_connection_and_its_expiry_begins_with_th
 
 @pytest.mark.aws("sessions-by-version")
 @pytest.mark.parametrize(("before", "after"), [(V5, V311), (V311, V5)])
-def test_the_session_of_one_version_is_not_resumed_by_the_other(
-    bench: Bench, before: Version, after: Version
-) -> None:
+def test_the_session_of_one_version_is_not_resumed_by_the_other(bench: Bench, before: Version, after: Version) -> None:
     away = bench.keeper(before)
     away.leave()
     other = bench.keeper(after, away.client_id)

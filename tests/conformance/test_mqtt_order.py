@@ -1,4 +1,4 @@
-"""The order of messages. AWS promises none (AWS page "MQTT"); the endpoint keeps MQTT's, so that tests are repeatable."""
+"""The order of messages. AWS promises none (page "MQTT"); the endpoint keeps MQTT's, so that tests repeat."""
 
 from __future__ import annotations
 

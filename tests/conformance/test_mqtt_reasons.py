@@ -7,7 +7,20 @@ import re
 import pytest
 from conformance_bench import V5, Bench
 
-from iot_customauth_client.local.codec import ConnAck, Disconnect, Property, Publish, SubAck, Subscribe, SubscribeRequest
+from iot_customauth_client.local.codec import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    PingReq,
+    Property,
+    PubAck,
+    Publish,
+    SubAck,
+    Subscribe,
+    SubscribeRequest,
+    UnsubAck,
+    Unsubscribe,
+)
 
 QUIET = {Property.REQUEST_PROBLEM_INFORMATION: 0}
 REASON = Property.REASON_STRING
@@ -61,3 +74,20 @@ def test_success_needs_no_reason(bench: Bench) -> None:
     answer = client.publish(bench.name(), qos=1)
     assert answer is not None
     assert answer.properties == {}
+
+
+@pytest.mark.mqtt5("3.2.2-20", "3.4.2-3", "3.9.2-2", "3.11.2-1", "3.11.2-2", "3.14.2-4")
+def test_no_answer_carries_user_properties_and_unsuback_none_at_all(bench: Bench) -> None:
+    asked = {Property.USER_PROPERTY: (("a", "b"),)}
+    client = bench.client(V5, properties=asked)
+    assert client.connack is not None
+    request = SubscribeRequest("no-subscribe/x", 0)
+    client.send(Publish("no-publish/x", b"", 1, packet_id=1, properties=asked), Subscribe(2, (request,), asked))
+    client.send(Unsubscribe(3, ("a/#/b", "a"), asked), PingReq())
+    puback, suback, unsuback = client.expect(PubAck), client.expect(SubAck), client.expect(UnsubAck)
+    assert unsuback.reason_codes == (143, 0)
+    client.send(Connect(V5, client.client_id, properties=asked))
+    last = client.expect(Disconnect)
+    for answer in (client.connack, puback, suback, unsuback, last):
+        assert Property.USER_PROPERTY not in answer.properties
+    assert unsuback.properties == {}

@@ -202,9 +202,7 @@ def test_a_will_of_qos_2_is_refused(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("topic", "code"), [("no-publish/x", 135), ("$SYS/x", 144), ("a/" * 8, 144)], ids=["policy", "reserved", "levels"]
 )
-def test_a_will_that_could_not_be_published_is_refused(
-    bench: Bench, version: Version, topic: str, code: int
-) -> None:
+def test_a_will_that_could_not_be_published_is_refused(bench: Bench, version: Version, topic: str, code: int) -> None:
     peer = bench.peer(version)
     answer = peer.connect(will=Will(topic, b""))
     if version is V5:
