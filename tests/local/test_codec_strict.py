@@ -10,6 +10,7 @@ from iot_customauth_client.local.codec import CodecError, Decoder, ReasonCode, V
 
 MALFORMED = ReasonCode.MALFORMED_PACKET
 PROTOCOL = ReasonCode.PROTOCOL_ERROR
+ALIAS = ReasonCode.TOPIC_ALIAS_INVALID
 UNSUPPORTED = ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
 V3, V5 = Version.MQTT311, Version.MQTT5
 
@@ -183,7 +184,7 @@ PUBLISHES = [
     Case("topic name contains a wildcard", V3, packet(0x30, text("#")), MALFORMED, "MQTT-3.3.2-2"),
     Case("topic name is empty", V3, packet(0x30, text("")), PROTOCOL, "MQTT-4.7.3-1"),
     Case("topic name is empty", V5, publish5(topic=""), PROTOCOL, "MQTT-4.7.3-1"),
-    Case("topic alias is 0", V5, publish5(b"\x23\0\0"), PROTOCOL, "MQTT-3.3.2-8"),
+    Case("topic alias is 0", V5, publish5(b"\x23\0\0"), ALIAS, "MQTT-3.3.2-8"),
     Case("topic alias twice", V5, publish5(b"\x23\0\1\x23\0\2"), PROTOCOL),
     Case("content type twice", V5, publish5(b"\x03\0\1a\x03\0\1a"), PROTOCOL),
     Case("payload format indicator is 2", V5, publish5(b"\x01\2"), PROTOCOL),

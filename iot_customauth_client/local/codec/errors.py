@@ -17,7 +17,7 @@ class CodecError(Exception):
 
     Attributes:
         reason_code: what MQTT 5 calls it: `MALFORMED_PACKET`, `PROTOCOL_ERROR`, `PACKET_TOO_LARGE`,
-            `UNSUPPORTED_PROTOCOL_VERSION`, or `CLIENT_IDENTIFIER_NOT_VALID`.
+            `TOPIC_ALIAS_INVALID`, `UNSUPPORTED_PROTOCOL_VERSION`, or `CLIENT_IDENTIFIER_NOT_VALID`.
         rule: the number of the conformance statement, such as `MQTT-3.1.2-3`, in the numbering of the connection's
             version; empty where the specification has the rule only in its prose.
         before: the packets of the same `feed` that came before the offending one.

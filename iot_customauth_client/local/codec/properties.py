@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from .packet_types import PacketType
+from .reason_codes import ReasonCode
 
 LARGEST_VARIABLE_BYTE_INTEGER: Final = 268_435_455
 
@@ -75,7 +76,9 @@ class WireType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PropertyForm:
-    """One row of the table; `minimum` and `maximum` bound numbers only, `rule` is the statement that says so."""
+    """One row of the table; `minimum` and `maximum` bound numbers only, `rule` is the statement that says so, and
+    `out_of_bounds` what MQTT 5 calls a number outside them.
+    """
 
     wire_type: WireType
     packets: frozenset[PacketType]
@@ -83,6 +86,7 @@ class PropertyForm:
     maximum: int = 0
     repeats_in: frozenset[PacketType] = frozenset()
     rule: str = ""
+    out_of_bounds: ReasonCode = ReasonCode.PROTOCOL_ERROR
 
 
 _T = PacketType
@@ -142,7 +146,12 @@ FORMS: Final[Mapping[Property, PropertyForm]] = {
     Property.RECEIVE_MAXIMUM: _two_bytes(_OPENING, minimum=1),
     Property.TOPIC_ALIAS_MAXIMUM: _two_bytes(_OPENING),
     Property.TOPIC_ALIAS: PropertyForm(
-        WireType.TWO_BYTE_INTEGER, frozenset({_T.PUBLISH}), 1, 0xFFFF, rule="MQTT-3.3.2-8"
+        WireType.TWO_BYTE_INTEGER,
+        frozenset({_T.PUBLISH}),
+        1,
+        0xFFFF,
+        rule="MQTT-3.3.2-8",
+        out_of_bounds=ReasonCode.TOPIC_ALIAS_INVALID,  # section 3.3.4
     ),
     Property.MAXIMUM_QOS: _flag(_CONNACK),  # 0 or 1: QoS 2 is said by leaving it out (3.2.2.3.4)
     Property.RETAIN_AVAILABLE: _flag(_CONNACK),

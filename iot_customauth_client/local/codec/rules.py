@@ -276,7 +276,8 @@ def _check_value(key: Property, form: PropertyForm, value: PropertyValue, *, rep
         raise malformed(f"the property {key.words} has a value of the wrong type")
     for number in numbers:
         if not isinstance(number, int) or not form.minimum <= number <= form.maximum:
-            raise protocol_error(
+            raise Violation(
+                form.out_of_bounds,
                 f"the property {key.words} is {number}; it must be {form.minimum}..{form.maximum}",
                 Rule("", form.rule) if form.rule else PROSE,
             )
