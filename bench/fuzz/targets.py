@@ -1,0 +1,9 @@
+"""All targets, in the order in which they are printed."""
+
+from __future__ import annotations
+
+from .target import Target
+from .target_broker import BROKER
+from .target_codec import CODEC
+
+TARGETS: dict[str, Target] = {target.name: target for target in (CODEC, BROKER)}
