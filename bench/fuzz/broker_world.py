@@ -45,7 +45,10 @@ _ARN: Final = f"arn:aws:iot:{REGION}:{ACCOUNT}:"
 
 CLIENT_IDS: Final = ("one", "two", "three", "four", "")
 TOPICS: Final = ("a", "a/b", "a/b/c", "secret", "$aws/a", "b", "long/enough/for/an/alias", "$aws/rules/r/a")
-FILTERS: Final = ("a", "a/b", "#", "a/#", "+", "+/b", "+/+/c", "secret", "$aws/#", "b", "long/#", "x#")
+FILTERS: Final = (
+    *("a", "a", "a/b", "a/b", "#", "#", "a/#", "a/#", "+", "+/b", "+/+/c", "secret", "$aws/#", "b", "long/#", "b"),
+    "x#",
+)
 SHARED: Final = ("$share/g/a", "$share/g/#", "$share/h/a/#", "$share/h/secret")
 _REASONS: Final = sorted(set(DisconnectReason) - {"CLIENT_INITIATED_DISCONNECT"})
 _CODES: Final = sorted(ReasonCode)
@@ -128,17 +131,25 @@ class World:
         self.packets = 0
         self.last = 0
         self.serial = count(1)
+        self.said: Packet = PingReq()
+        """What was said last, and in `kicked` whose will an operator took back."""
+        self.kicked = ("", False, False)
+
+    def look(self, effects: Sequence[Effect]) -> None:
+        """Hold effects against what must hold for all of them."""
+        self.watch.check(effects)
 
     # -- one operation -------------------------------------------------------------------------------------------------
 
-    def step(self) -> Sequence[Effect]:
-        """Do the next operation; returns what came of it."""
+    def step(self) -> None:
+        """Do the next operation, and look at what came of it and at what is held then."""
         self.now += 0.01
         self.at += 0.01
+        self.said, self.kicked = PingReq(), ("", False, False)
         operation = pick(self.dice, _WILD if self.wild else _TAME)
         effects = operation(self)
-        self.watch.check(effects)
-        return effects
+        self.look(effects)
+        self.check_sizes()
 
     def connect(self) -> list[Effect]:
         """Open a connection and send CONNECT on it."""
@@ -166,7 +177,7 @@ class World:
             return self.connect()
         packet, number = self.sociable_packet(), self._number()
         for _ in range(7):
-            self.watch.check(self._say(packet, number))
+            self.look(self._say(packet, number))
         return self._say(packet, number)
 
     def speak_wildly(self) -> list[Effect]:
@@ -185,11 +196,16 @@ class World:
         packet_id = pick(self.dice, waiting) if waiting and not chance(self.dice, 5) else 1 + self.dice.below(200)
         return self._say(PubAck(packet_id), number)
 
+    def acknowledge_first(self, number: int) -> None:
+        """Let a client acknowledge the oldest message that it has not."""
+        waiting = self.watch.clients[number].unacknowledged
+        self.look(self._say(PubAck(next(iter(waiting))), number))
+
     def speak_before_connect(self) -> list[Effect]:
         """Say something on a connection that has not said CONNECT."""
         self.last += 1
         effects = self.broker.receive(self.last, self.sociable_packet(), now=self.now, at=self.at)
-        self.watch.check(effects)
+        self.look(effects)
         return self.broker.closed(self.last, now=self.now, at=self.at)
 
     def garble(self) -> list[Effect]:
@@ -207,11 +223,10 @@ class World:
             return self.connect()
         number = self._number()
         self.open.remove(number)
-        client = self.watch.clients[number]
-        client.hung_up = True
-        effects = self.broker.closed(number, now=self.now, at=self.at)
+        self.look(self.broker.closed(number, now=self.now, at=self.at))
+        self.watch.clients[number].hung_up = True
         self.granted.pop(number, None)
-        return effects
+        return []
 
     def wait(self) -> list[Effect]:
         """Let time pass on both clocks."""
@@ -225,7 +240,7 @@ class World:
         target = self.at + pick(self.dice, (1.0, 10.0, 61.0, 301.0, 4_000.0))
         while (following := self.broker.next_at()) is not None and following <= target:
             self.at = max(self.at, following)
-            self.watch.check(self.broker.expire(self.now, self.at))
+            self.look(self.broker.expire(self.now, self.at))
             ensure(self.broker.next_at() != following or following > self.at, "what is due is done")
         self.at = target
         return self.broker.expire(self.now, self.at)
@@ -266,11 +281,12 @@ class World:
     def kick(self) -> list[Effect]:
         """End a client, or its session, from the user's side."""
         dice = self.dice
+        self.kicked = (client_id, clean, prevent) = pick(dice, CLIENT_IDS), chance(dice, 50), chance(dice, 30)
         return self.broker.disconnect(
-            pick(dice, CLIENT_IDS),
+            client_id,
             pick(dice, _REASONS),
-            clean_session=chance(dice, 50),
-            prevent_will_message=chance(dice, 30),
+            clean_session=clean,
+            prevent_will_message=prevent,
             now=self.now,
             at=self.at,
         )
@@ -304,6 +320,7 @@ class World:
     def _say(self, packet: Packet, number: int | None = None) -> list[Effect]:
         number = self._number() if number is None else number
         self.packets += 1
+        self.said = packet
         self.watch.said(number, packet)
         return self.broker.receive(number, packet, now=self.now, at=self.at)
 
@@ -344,9 +361,9 @@ class World:
     def sociable_packet(self) -> Packet:
         """A packet that has to do with what others say."""
         dice = self.dice
-        match dice.below(12):
-            case 0 | 1 | 2 | 3 | 4:
-                qos = dice.below(2) if chance(dice, 95) else 2
+        match dice.below(40):
+            case kind if kind < 24:
+                qos = dice.below(2) if chance(dice, 99) else 2
                 properties: dict[Property, PropertyValue] = {}
                 if chance(dice, 15):
                     properties[Property.MESSAGE_EXPIRY_INTERVAL] = pick(dice, (0, 1, 10, 100))
@@ -357,19 +374,19 @@ class World:
                 return Publish(
                     topic, self.payload(), qos, chance(dice, 25), False, number if qos else None, properties
                 )
-            case 5 | 6 | 7 | 8:
+            case kind if kind < 35:
                 filters = (*FILTERS, *SHARED) if self.wild else FILTERS
                 requests = tuple(
                     SubscribeRequest(
-                        pick(dice, filters), dice.below(3), chance(dice, 15), chance(dice, 30), dice.below(3)
+                        pick(dice, filters), 1 if chance(dice, 60) else dice.below(3), chance(dice, 15), chance(dice, 30), dice.below(3)
                     )
                     for _ in range(1 + dice.below(4 if chance(dice, 90) else 10))
                 )
                 return Subscribe(1 + dice.below(9), requests)
-            case 9:
+            case 35 | 36:
                 filters = (*FILTERS, *SHARED)
                 return Unsubscribe(1 + dice.below(9), tuple(pick(dice, filters) for _ in range(1 + dice.below(3))))
-            case 10:
+            case 37:
                 return PingReq()
             case _:
                 expiry = chance(dice, 40)
@@ -396,11 +413,11 @@ class World:
         """End everything, and look for what is left behind."""
         while self.open:
             number = self.open.pop()
+            self.look(self.broker.closed(number, now=self.now, at=self.at))
             self.watch.clients[number].hung_up = True
-            self.watch.check(self.broker.closed(number, now=self.now, at=self.at))
         self.now += 604_801
         self.at += 604_801
-        self.watch.check(self.broker.expire(self.now, self.at))
+        self.look(self.broker.expire(self.now, self.at))
         ensure(self.broker.next_at() is None, "nothing is planned when all have gone")
         left = {name for name, size in self.broker.sizes().items() if size}
         ensure(left <= {"retained"}, f"nothing is left when all have gone, but {sorted(left)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .target import Target
-from .target_broker import BROKER
+from .target_broker import BROKER, MODEL
 from .target_codec import CODEC
 
-TARGETS: dict[str, Target] = {target.name: target for target in (CODEC, BROKER)}
+TARGETS: dict[str, Target] = {target.name: target for target in (CODEC, BROKER, MODEL)}
