@@ -75,6 +75,7 @@ class Kept:
     version: Version
     expiry: float
     connection: int | None = None
+    left_after: float = inf
     left_at: float = inf
     subscriptions: dict[str, tuple[int, bool, bool]] = field(default_factory=dict[str, tuple[int, bool, bool]])
     now: list[Copy] = field(default_factory=list[Copy])
@@ -95,6 +96,7 @@ class ModelledWorld(World):
         """Those that are to be published, by payload, with the time until which it has to be done."""
         self._present: dict[int, bool] = {}
         self._ended: set[str] = set()
+        self._before = self.at
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class ModelledWorld(World):
                 case _:
                     pass
         self._check_settled()
+        self._before = self.at
 
     def _happened(self, event: Event) -> None:
         match event:
@@ -179,7 +182,7 @@ class ModelledWorld(World):
             willing = willing and said.reason_code != 0
         if self.kicked[0] == event.client_id and self.kicked[2]:
             willing = False
-        session.connection, session.left_at = None, self.at
+        session.connection, session.left_after, session.left_at = None, self._before, self.at
         session.again = {**session.flight, **session.again}
         session.flight = {}
         session.now.clear()
@@ -198,7 +201,7 @@ class ModelledWorld(World):
             return
         ensure(session.connection is None, "no session of a connected client ends")
         if event.cause == "expired":
-            ensure(self.at >= session.left_at + session.expiry or session.left_at == self.at, "it ends on time")
+            ensure(self.at >= session.left_after + session.expiry, "a session does not end too early")
         if self.kicked[0] == event.client_id and self.kicked[1] and self.kicked[2]:
             self._take_back(session)
         self._end(session)

@@ -28,13 +28,14 @@ FILES: Final = tuple(
 
 def make(seed: random.Random) -> bytes:
     """Bytes for a few to some hundred operations."""
-    return seed.randbytes(seed.choice((50, 200, 400, 800)))
+    return seed.randbytes(seed.choice((100, 400, 1_500, 4_000)))
 
 
 def run(data: bytes) -> Outcome:
     """Do all operations, then let everybody go."""
     dice = InputDice(data)
     world = World(dice, wild=True)
+    world.begin()
     while dice.more:
         world.step()
     sizes = world.check_sizes()
@@ -50,6 +51,7 @@ def run_beside_model(data: bytes) -> Outcome:
     """Do all operations without faults, rates and narrow bounds, and compare with the model after each."""
     dice = InputDice(data)
     world = ModelledWorld(dice)
+    world.begin()
     while dice.more:
         world.step()
     world.drain()
