@@ -106,7 +106,7 @@ class World:
         quotas: Quotas = "aws" if wild and chance(dice, 40) else "off"
         small = wild and chance(dice, 70)
         self.bounds = {
-            "max_queued_messages": 3 if small else 1_000,
+            "max_queued_messages": pick(dice, (3, 3, 15, 40)) if small else 1_000,
             "max_queued_bytes": pick(dice, (8, 40, 4_000)) if small else 1_000_000,
             "max_retained_messages": 2 if small else 100,
             "max_kept_sessions": 2 if small else 100,
@@ -338,7 +338,8 @@ class World:
 
     def payload(self) -> bytes:
         """A payload that no other message has; sometimes none at all."""
-        return b"" if chance(self.dice, 5) else str(next(self.serial)).encode()
+        width = 30 if self.wild and chance(self.dice, 10) else 1
+        return b"" if chance(self.dice, 5) else b"%*d" % (width, next(self.serial))
 
     def sociable_connect(self) -> Connect:
         """A CONNECT with a client id that others have too."""

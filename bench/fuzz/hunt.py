@@ -60,7 +60,7 @@ def hunt(target: Target, packets: int, seed: int, *, seconds: float | None = Non
             new = _attack(target, data, verdict)
             if reached_new() or new:
                 kept.append(data)
-            if verdict.packets >= packets or _over(deadline):
+            if verdict.packets >= packets / 5 or _over(deadline):
                 break
     settled: float | None = None
     while verdict.packets < packets and not _over(deadline):
