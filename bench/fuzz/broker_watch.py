@@ -116,8 +116,8 @@ class Watch:
         line = event_line(event)
         # The characters that `str.splitlines` cuts at are those that a log must not hold.
         ensure(len(line) < _MOST_LINE and len(line.splitlines()) == 1, "an event is one line")
-        ensure(not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in line), "no control character is in a log line")
-        ensure("\n" not in event_json(event), "an event is one line of JSON")
+        ensure(not any(map(is_control, line)), "no control character is in a log line")
+        ensure(not any(map(is_control, event_json(event))), "no control character is in a line of JSON")
         if isinstance(event, Connected):
             ensure(event.connection not in self.live, "a connection is connected once")
             client = self.clients[event.connection]
@@ -133,6 +133,11 @@ class Watch:
         """Return the version of a connection; 5 for one that said none."""
         client = self.clients.get(number)
         return client.packet.version if client is not None else Version.MQTT5
+
+
+def is_control(character: str) -> bool:
+    """Tell whether a terminal may take a character for a command, or a reader of lines for the end of one."""
+    return character < " " or "\x7f" <= character <= "\x9f" or character in "\u2028\u2029"
 
 
 def topic_of(client: Client, packet: Publish) -> str:

@@ -87,7 +87,7 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
     """
     if not isinstance(result, Mapping):
         return None
-    secrets = tuple(_as_written(_secrets(event, with_username=False)))
+    secrets = _as_written(_secrets(event, with_username=False))
     return {
         _hide(key, secrets): _hide_in(value, secrets) if key in _RESULT_KEYS else "<ignored by the service>"
         for key, value in cast("Mapping[str, object]", result).items()
@@ -96,17 +96,21 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
 
 def scrub(text: str, event: AuthorizerEvent) -> str:
     """Return `text` without any secret of `event`, the user name included."""
-    return _hide(text, tuple(_as_written(_secrets(event, with_username=True))))
+    return _hide(text, _as_written(_secrets(event, with_username=True)))
 
 
-def _as_written(secrets: Iterator[str]) -> Iterator[str]:
-    """Each secret as it is, and as an error text quotes it: with the escapes of Python's literals and of JSON."""
+def _as_written(secrets: Iterator[str]) -> tuple[str, ...]:
+    """Each secret as it is, and as an error text quotes it: with the escapes of Python's literals and of JSON.
+
+    The longest first, for one may hold another. Done once for a result, which holds many texts: a client may send
+    thousands of values.
+    """
+    found = set[str]()
     for secret in secrets:
-        yield secret
-        yield repr(secret)[1:-1]
-        yield ascii(secret)[1:-1]
-        yield json.dumps(secret)[1:-1]
-        yield repr(secret.encode("utf-8", "surrogatepass"))[2:-1]
+        found |= {secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]}
+        found.add(repr(secret.encode("utf-8", "surrogatepass"))[2:-1])
+    found.discard("")
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def _secrets(event: AuthorizerEvent, *, with_username: bool) -> Iterator[str]:
@@ -135,14 +139,13 @@ def _http_secrets(data: HttpData) -> Iterator[str]:
 
 
 def _query_secrets(query: str, harmless: Collection[str]) -> Iterator[str]:
-    """The values of a query, as they were sent and decoded."""
-    for name, value in read_query(query):
+    """The values of a query, as they were sent and decoded, and what was pasted where a name should stand."""
+    sent = (part.partition("=") for part in query.split("&"))
+    for name, value in (*read_query(query), *((name, value) for name, _, value in sent)):
         if name not in harmless:
             yield value
-    for part in query.split("&"):
-        name, _, value = part.partition("=")
-        if name not in harmless:
-            yield value
+        if shown_name(name, value) != name:
+            yield name
 
 
 def _hide_in(value: object, secrets: tuple[str, ...]) -> object:
@@ -175,13 +178,15 @@ def _shared_length(text: str, secret: str) -> int:
 
 
 def _hide(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in sorted({each for each in secrets if each}, key=len, reverse=True):
-        if len(secret) > _TELLING_CHARACTERS:
-            text = _hide_beginning(text, secret)
+    for secret in secrets:
         if secret not in text:  # a pattern for each would take seconds: a client may send thousands of values
             continue
         if len(secret) >= _SHORT_CHARACTERS:
             text = text.replace(secret, _HIDDEN)
         else:  # a password of one letter must not take that letter out of every word
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _HIDDEN, text)
+    # Only then: a secret may begin as another one does, and must not lose its beginning before it is found.
+    for secret in secrets:
+        if len(secret) > _TELLING_CHARACTERS:
+            text = _hide_beginning(text, secret)
     return text
