@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from .findings import read_finding
-from .hunt import hunt, replay
-from .targets import TARGETS
+from .hunt import replay
+from .targets import TARGETS, hunt_by_name
 from .verdict import HEADING, Verdict
 
 PACKETS: Final = 1_000_000
@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = random.randrange(2**32) if given.seed is None else given.seed
     names = given.target or list(TARGETS)
     packets = given.packets if given.packets is not None else SHORT_PACKETS if given.short else PACKETS
-    connections = given.connections if given.connections is not None else SHORT_CONNECTIONS if given.short else CONNECTIONS
+    connections = (
+        given.connections if given.connections is not None else SHORT_CONNECTIONS if given.short else CONNECTIONS
+    )
     if given.target is not None and given.connections is None:
         connections = 0
     print(f"seed {seed}, Python {sys.version.split()[0]}, {packets:,} packets to {', '.join(names)}", flush=True)
@@ -63,7 +65,9 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, help=f"hostile connections; {CONNECTIONS:,}, or none with --target")
     parser.add_argument("--seed", type=int, help="makes the same inputs again; without it, another run each time")
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this one; may be repeated")
-    parser.add_argument("--short", action="store_true", help=f"{SHORT_PACKETS:,} packets, {SHORT_CONNECTIONS} connections")
+    parser.add_argument(
+        "--short", action="store_true", help=f"{SHORT_PACKETS:,} packets, {SHORT_CONNECTIONS} connections"
+    )
     parser.add_argument("--minutes", type=float, help="end after so long, however many packets it were")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one for each target; 2 by default")
     parser.add_argument("--missed", action="store_true", help="print the lines that no input reached")
@@ -83,14 +87,10 @@ def _hunt_all(names: Sequence[str], packets: int, seed: int, given: argparse.Nam
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max(1, given.jobs), mp_context=context, max_tasks_per_child=1) as pool:
         running = {
-            name: pool.submit(_hunt_one, name, max(1, round(packets * TARGETS[name].share / whole)), seed, minutes)
+            name: pool.submit(hunt_by_name, name, max(1, round(packets * TARGETS[name].share / whole)), seed, minutes)
             for name in sorted(names, key=lambda name: -TARGETS[name].share)
         }
         return [running[name].result() for name in names]
-
-
-def _hunt_one(name: str, packets: int, seed: int, seconds: float | None) -> Verdict:
-    return hunt(TARGETS[name], packets, seed, seconds=seconds)
 
 
 def _tell(verdicts: Sequence[Verdict], given: argparse.Namespace) -> bool:

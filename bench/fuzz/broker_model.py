@@ -133,7 +133,9 @@ class ModelledWorld(World):
                 for topic_filter in event.topic_filters:
                     self.sessions[event.client_id].subscriptions.pop(topic_filter, None)
             case Acknowledged():
-                ensure(event.packet_id in self.sessions[event.client_id].flight, "only what is under way is acknowledged")
+                ensure(
+                    event.packet_id in self.sessions[event.client_id].flight, "only what is under way is acknowledged"
+                )
                 del self.sessions[event.client_id].flight[event.packet_id]
             case Decided(action="iot:Receive"):
                 self._kept_back(event)

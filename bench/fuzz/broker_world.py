@@ -303,6 +303,13 @@ class World:
             pick(dice, TOPICS), self.payload(), qos=dice.below(2), retain=chance(dice, 30), now=self.now, at=self.at
         )
 
+    def flood(self) -> list[Effect]:
+        """Publish from the endpoint more than a window or a rate takes."""
+        topic = pick(self.dice, TOPICS)
+        for _ in range(14):
+            self.look(self.broker.publish(topic, self.payload(), qos=1, now=self.now, at=self.at))
+        return self.broker.publish(topic, self.payload(), qos=1, now=self.now, at=self.at)
+
     def visit(self) -> list[Effect]:
         """Publish by HTTPS."""
         dice = self.dice
@@ -378,14 +385,16 @@ class World:
                     properties[Property.TOPIC_ALIAS] = 1 + dice.below(2 if chance(dice, 90) else 9)
                 topic = "" if Property.TOPIC_ALIAS in properties and chance(dice, 20) else pick(dice, TOPICS)
                 number = 1 + dice.below(150)
-                return Publish(
-                    topic, self.payload(), qos, chance(dice, 15), False, number if qos else None, properties
-                )
+                return Publish(topic, self.payload(), qos, chance(dice, 15), False, number if qos else None, properties)
             case kind if kind < 35:
                 filters = (*FILTERS, *SHARED) if self.wild else FILTERS
                 requests = tuple(
                     SubscribeRequest(
-                        pick(dice, filters), 1 if chance(dice, 60) else dice.below(3), chance(dice, 15), chance(dice, 30), dice.below(3)
+                        pick(dice, filters),
+                        1 if chance(dice, 60) else dice.below(3),
+                        chance(dice, 15),
+                        chance(dice, 30),
+                        dice.below(3),
                     )
                     for _ in range(1 + dice.below(4 if chance(dice, 90) else 10))
                 )
@@ -443,5 +452,5 @@ _WILD: Final[tuple[Operation, ...]] = (
     *_TAME,
     *(World.storm,) * 3,
     *(World.speak_wildly,) * 2,
-    *(World.speak_before_connect, World.garble, World.pass_unseen, World.misbehave),
+    *(World.flood, World.flood, World.speak_before_connect, World.garble, World.pass_unseen, World.misbehave),
 )

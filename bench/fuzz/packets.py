@@ -48,9 +48,7 @@ _ACKNOWLEDGEMENTS: Final = (
     (PubRel, PacketType.PUBREL),
     (PubComp, PacketType.PUBCOMP),
 )
-_PROPERTIES: Final = {
-    kind: tuple(key for key, form in FORMS.items() if kind in form.packets) for kind in PacketType
-}
+_PROPERTIES: Final = {kind: tuple(key for key, form in FORMS.items() if kind in form.packets) for kind in PacketType}
 
 
 def blob(dice: Dice) -> bytes:
@@ -150,9 +148,7 @@ def subscribe(dice: Dice, version: Version) -> Subscribe:
             continue
         no_local = chance(dice, 20) and not topic_filter.startswith("$share/")
         requests.append(SubscribeRequest(topic_filter, dice.below(3), no_local, chance(dice, 30), dice.below(3)))
-    return Subscribe(
-        1 + dice.below(65_535), tuple(requests), properties(dice, version, PacketType.SUBSCRIBE)
-    )
+    return Subscribe(1 + dice.below(65_535), tuple(requests), properties(dice, version, PacketType.SUBSCRIBE))
 
 
 def client_packet(dice: Dice, version: Version) -> Packet:

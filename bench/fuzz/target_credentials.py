@@ -59,20 +59,40 @@ MOST_SHOWN: Final = 20_000
 
 _NAMES: Final = (
     *("x-amz-customauthorizer-name", "x-amz-customauthorizer-signature", "token", "tokenKey", "SDK", "Version"),
-    *("X-Amz-CustomAuthorizer-Name", "x-amz-customauthorizer-nam", "x-amz-custom-authorizer-name", "a", "é", "%20", "qos"),
+    *(
+        "X-Amz-CustomAuthorizer-Name",
+        "x-amz-customauthorizer-nam",
+        "x-amz-custom-authorizer-name",
+        "a",
+        "é",
+        "%20",
+        "qos",
+    ),
     *("X-Amz-Algorithm", "X-Amz-Signature", "retain", "contentType"),
 )
 _VALUES: Final = (
     *(MARKER, MARKER, MARKER[:20], MARKER + "%0a", "signing", "open", "unknown", "off", "sign%69ng", "", "%", "%zz"),
     *(f"{MARKER}'\"\\", f"é{MARKER}", MARKER * 20, f"{MARKER}==", "%C3%A9" + MARKER, "AAAA", "''"),
 )
-_HEADERS: Final = ("authorization", "token", "x-amz-customauthorizer-signature", "cookie", "x-odd", "host", "user-agent")
+_HEADERS: Final = (
+    "authorization",
+    "token",
+    "x-amz-customauthorizer-signature",
+    "cookie",
+    "x-odd",
+    "host",
+    "user-agent",
+)
 
 
 @cache
 def endpoints() -> tuple[Authentication, ...]:
     """Endpoints with and without a default authorizer, which signs or does not."""
-    pem = rsa.generate_private_key(65_537, 2_048).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    pem = (
+        rsa.generate_private_key(65_537, 2_048)
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
 
     def function(event: object, context: object) -> object:
         del event, context
@@ -92,10 +112,13 @@ def make(seed: random.Random) -> bytes:
     if seed.random() < 0.004:
         parts = [_part(seed) for _ in range(20)]
         size = seed.choice((2_000, 16_000))
-        many = [seed.choice(parts) if seed.random() < 0.3 else f"{seed.randrange(10**5):x}={seed.randrange(10**5):x}" for _ in range(size)]
+        many = [
+            seed.choice(parts) if seed.random() < 0.3 else f"{seed.randrange(10**5):x}={seed.randrange(10**5):x}"
+            for _ in range(size)
+        ]
         text = "&".join(many)[:65_000]
     elif seed.random() < 0.004:
-        text = seed.choice(("x-amz-customauthorizer-nam", "%", "a", "é"))* seed.choice((300, 2_000)) + "=" + MARKER
+        text = seed.choice(("x-amz-customauthorizer-nam", "%", "a", "é")) * seed.choice((300, 2_000)) + "=" + MARKER
     else:
         text = "&".join(_part(seed) for _ in range(seed.randrange(7)))
     text = seed.choice(("", "user01", MARKER, f"{MARKER}?", "é")) + seed.choice(("?", "?", "?", "", "??")) + text
@@ -130,10 +153,18 @@ def run(data: bytes) -> Outcome:
     authentication = endpoints()[kind]
     name = authentication.wanted(presented)
     if presented.http is not None:
-        told.append(event_line(HttpRequested(1, "trace", "POST", "/topics/a", shown_query(presented.http.query or ""), name, "query", 0)))
+        told.append(
+            event_line(
+                HttpRequested(
+                    1, "trace", "POST", "/topics/a", shown_query(presented.http.query or ""), name, "query", 0
+                )
+            )
+        )
     if presented.mqtt is not None:
         username = presented.mqtt.username
-        received = ConnectReceived(1, "c", "mqtt5", None if username is None else redact_username(username), name, 60, True, None, "tls")
+        received = ConnectReceived(
+            1, "c", "mqtt5", None if username is None else redact_username(username), name, 60, True, None, "tls"
+        )
         told += [event_line(received), event_json(received)]
     warning = authentication.warning(presented)
     if warning is not None:
@@ -160,7 +191,9 @@ def _puts_the_marker_where_names_are(text: str) -> bool:
             return True
         if MARKER in value and (name in PUBLISH_PARAMETERS or name.lower() == "x-amz-customauthorizer-name"):
             return True
-    return any(MARKER in value for name, value in read_username(text).parameters if name == "x-amz-customauthorizer-name")
+    return any(
+        MARKER in value for name, value in read_username(text).parameters if name == "x-amz-customauthorizer-name"
+    )
 
 
 def _present(text: str, carrier: int, flags: bytes) -> Presented:
@@ -177,7 +210,12 @@ def _present(text: str, carrier: int, flags: bytes) -> Presented:
     return Presented("localhost", HttpPart(headers, text), MqttPart("user", password, "") if carrier == 3 else None)
 
 
-_RESULT: Final = {"isAuthenticated": True, "principalId": "p", "disconnectAfterInSeconds": 300, "refreshAfterInSeconds": 300}
+_RESULT: Final = {
+    "isAuthenticated": True,
+    "principalId": "p",
+    "disconnectAfterInSeconds": 300,
+    "refreshAfterInSeconds": 300,
+}
 _DOCUMENT: Final = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}}
 
 
@@ -226,7 +264,10 @@ def _check_round_trip(text: str, flags: bytes) -> None:
         **({"token": raw.token} if raw.token is not None else {}),
     }
     written = write_connect(raw)
-    ensure(MARKER not in repr(raw) and (MARKER not in repr(written) or MARKER in (raw.authorizer or "")), "credentials have no secret in their repr")
+    ensure(
+        MARKER not in repr(raw) and (MARKER not in repr(written) or MARKER in (raw.authorizer or "")),
+        "credentials have no secret in their repr",
+    )
     read = read_username(written.username or "")
     ensure(read.base == raw.username, "the base user name comes back")
     ensure(read.parameters == (*expected.items(), *raw.parameters), "the user name's query comes back")
@@ -237,7 +278,9 @@ def _check_round_trip(text: str, flags: bytes) -> None:
     except ConfigurationError as error:
         ensure(MARKER not in str(error) or MARKER in (pieces[2] or ""), "a refusal to write quotes no value")
         return
-    ensure(read_headers(headers).parameters == tuple((name.lower(), value) for name, value in headers), "headers come back")
+    ensure(
+        read_headers(headers).parameters == tuple((name.lower(), value) for name, value in headers), "headers come back"
+    )
     redact_headers(headers)
 
 
@@ -247,7 +290,10 @@ CREDENTIALS: Final = Target(
     make,
     run,
     (
-        *(f"local/{name}.py" for name in ("presented", "authentication", "credential_advice", "redaction", "signatures")),
+        *(
+            f"local/{name}.py"
+            for name in ("presented", "authentication", "credential_advice", "redaction", "signatures")
+        ),
         "carriage.py",
         "authorizer/event.py",
     ),

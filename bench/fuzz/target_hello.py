@@ -92,7 +92,8 @@ def _made_hello(seed: random.Random) -> bytes:
         match kind:
             case 0:
                 names = b"".join(
-                    bytes((seed.choice((0, 0, 0, 1)),)) + _vector(2, seed.choice((b"localhost", b"", b"a\nb", b"\xff\0")))
+                    bytes((seed.choice((0, 0, 0, 1)),))
+                    + _vector(2, seed.choice((b"localhost", b"", b"a\nb", b"\xff\0")))
                     for _ in range(seed.randrange(3))
                 )
                 content = _vector(2, names)
@@ -105,11 +106,15 @@ def _made_hello(seed: random.Random) -> bytes:
                     ),
                 )
             case 43:
-                content = _vector(1, b"".join(seed.choice((b"\x03\x04", b"\x03\x03", b"\x7a\x7a", b"\x00")) for _ in "abc"))
+                content = _vector(
+                    1, b"".join(seed.choice((b"\x03\x04", b"\x03\x03", b"\x7a\x7a", b"\x00")) for _ in "abc")
+                )
             case _:
                 content = seed.randbytes(seed.randrange(8))
         extensions += kind.to_bytes(2, "big") + _vector(2, content)
-    body = b"\x03\x03" + bytes(32) + _vector(1, bytes(seed.choice((0, 32)))) + _vector(2, b"\x13\x01") + _vector(1, b"\0")
+    body = (
+        b"\x03\x03" + bytes(32) + _vector(1, bytes(seed.choice((0, 32)))) + _vector(2, b"\x13\x01") + _vector(1, b"\0")
+    )
     if seed.random() < 0.95:
         body += _vector(2, extensions[:65_535])
     message = b"\x01" + _vector(3, body)
@@ -200,7 +205,9 @@ def _face(stream: bytes, pieces: list[bytes]) -> tuple[list[str], list[object]]:
     for piece in pieces:
         fed += len(piece)
         for output in front.receive(piece):
-            ensure("Hello" not in labels and not any(label.startswith("away") for label in labels), "the last is the last")
+            ensure(
+                "Hello" not in labels and not any(label.startswith("away") for label in labels), "the last is the last"
+            )
             match output:
                 case Hello(hello, received):
                     labels.append("Hello")

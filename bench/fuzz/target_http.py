@@ -34,12 +34,27 @@ from .target import Outcome, Target, ensure
 SECRET: Final = "hunter2hunter2hunter2"
 _METHODS: Final = ("POST", "POST", "POST", "GET", "GET", "PUT", "HEAD", "OPTIONS", "DELETE", "x" * 40)
 _PATHS: Final = (
-    *("/topics/a", "/topics/a/b%2Fc", "/topics/%C3%A9", "/topics/%ff", "/topics/", "/topics/a%00", "/topics//", "/mqtt"),
+    *(
+        "/topics/a",
+        "/topics/a/b%2Fc",
+        "/topics/%C3%A9",
+        "/topics/%ff",
+        "/topics/",
+        "/topics/a%00",
+        "/topics//",
+        "/mqtt",
+    ),
     *("/mqtt", "/mqtt/", "/topic/a", "http://localhost/topics/a", "*", f"/{SECRET}", "/topics/" + "a" * 3_000),
 )
 _QUERIES: Final = (
     *("qos=1", "qos=0&retain=true", "qos=2", "retain=maybe", "qos=1&qos=0", "messageExpiry=9999999999999", "qos="),
-    *("contentType=a%2Fb&responseTopic=r", "responseTopic=%23", "contentType=%00", "messageExpiry=-1", "contentType=%ff"),
+    *(
+        "contentType=a%2Fb&responseTopic=r",
+        "responseTopic=%23",
+        "contentType=%00",
+        "messageExpiry=-1",
+        "contentType=%ff",
+    ),
     f"x-amz-customauthorizer-name=n&token={SECRET}&x-amz-customauthorizer-signature={SECRET}",
     f"{SECRET}",
     "&" * 500,
@@ -110,7 +125,12 @@ def _request(seed: random.Random) -> bytes:
     elif body:
         headers.append(("Content-Length", str(len(body))))
     version = seed.choice(("1.1", "1.1", "1.1", "1.0", "2.0"))
-    lines = [f"{seed.choice(_METHODS)} {target} HTTP/{version}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    lines = [
+        f"{seed.choice(_METHODS)} {target} HTTP/{version}",
+        *(f"{name}: {value}" for name, value in headers),
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
@@ -189,13 +209,13 @@ def _take(door: HttpDoor, request: HttpRequest) -> str:
 
 
 def _check_presented(request: HttpRequest, target: RequestTarget) -> None:
-    presented = Presented(
-        "localhost", HttpPart(request.headers, target.query), MqttPart(target.query, b"p", "client")
-    )
+    presented = Presented("localhost", HttpPart(request.headers, target.query), MqttPart(target.query, b"p", "client"))
     ensure(SECRET not in repr(presented), "the repr of what is presented shows no value")
     chosen = choose_carrier(presented, "token")
     if chosen is not None:
-        ensure(chosen.holds(("x-amz-customauthorizer-name", "x-amz-customauthorizer-signature", "token")), "it holds one")
+        ensure(
+            chosen.holds(("x-amz-customauthorizer-name", "x-amz-customauthorizer-signature", "token")), "it holds one"
+        )
         names = chosen.names()
         ensure(SECRET not in names, "names are no values")
     told = conflict(presented, "token")

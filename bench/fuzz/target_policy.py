@@ -29,7 +29,17 @@ from .target import Outcome, Target, ensure
 
 _HEAD: Final = "arn:aws:iot:eu-west-1:123456789012:"
 _ACTIONS: Final = ("iot:Connect", "iot:Publish", "iot:Receive", "iot:Subscribe", "iot:RetainPublish", "IOT:publish")
-_ACTION_PATTERNS: Final = (*_ACTIONS, "*", "iot:*", "iot:P*", "s3:Get*", "iot:?ublish", "iot:${iot:ClientId}", "iot", "")
+_ACTION_PATTERNS: Final = (
+    *_ACTIONS,
+    "*",
+    "iot:*",
+    "iot:P*",
+    "s3:Get*",
+    "iot:?ublish",
+    "iot:${iot:ClientId}",
+    "iot",
+    "",
+)
 _NAMES: Final = ("a", "a/b", "client_id", "*", "é", "+", "#", "a" * 300, "${iot:ClientId}", "a\nb", "")
 _TAILS: Final = (
     *("topic/a", "topic/*", "topicfilter/a/*", "client/${iot:ClientId}", "topic/${iot:ClientId}/?", "topic/${nothing}"),
@@ -38,16 +48,49 @@ _TAILS: Final = (
 )
 _RESOURCES: Final = (
     *(_HEAD + tail for tail in _TAILS),
-    *("*", "arn:aws:iot:*:*:topic/a", "arn:aws:iot:us-east-1:1:topic/a", "arn:", "topic/a", "arn:aws:iot:eu-west-1:topic/a"),
+    *(
+        "*",
+        "arn:aws:iot:*:*:topic/a",
+        "arn:aws:iot:us-east-1:1:topic/a",
+        "arn:",
+        "topic/a",
+        "arn:aws:iot:eu-west-1:topic/a",
+    ),
 )
 _OPERATORS: Final = (
     *("StringEquals", "StringNotEquals", "StringLike", "ArnEquals", "ArnNotLike", "IpAddress", "NotIpAddress", "Bool"),
-    *("ForAllValues:StringEquals", "ForAnyValue:StringLike", "StringEqualsIfExists", "StringEqualsIgnoreCase", "Nonsense"),
+    *(
+        "ForAllValues:StringEquals",
+        "ForAnyValue:StringLike",
+        "StringEqualsIfExists",
+        "StringEqualsIgnoreCase",
+        "Nonsense",
+    ),
     *("ForSomeValues:StringEquals", "NumericEquals", "Null"),
 )
-_KEYS: Final = ("iot:ClientId", "iot:ConnectAttributes", "iot:LastWillTopic", "aws:SourceIp", "aws:nothing", "IOT:CLIENTID")
+_KEYS: Final = (
+    "iot:ClientId",
+    "iot:ConnectAttributes",
+    "iot:LastWillTopic",
+    "aws:SourceIp",
+    "aws:nothing",
+    "IOT:CLIENTID",
+)
 _VALUES: Final[tuple[object, ...]] = (
-    *("a", "client_id", "*", "LastWill", "PersistentConnect", _HEAD + "topic/a", "192.0.2.0/24", "::1", "true", 5, True, None),
+    *(
+        "a",
+        "client_id",
+        "*",
+        "LastWill",
+        "PersistentConnect",
+        _HEAD + "topic/a",
+        "192.0.2.0/24",
+        "::1",
+        "true",
+        5,
+        True,
+        None,
+    ),
     *("${iot:ClientId}", "arn:aws:iot:*:*:topic/${iot:ClientId}", "192.0.2.0/99", 1e308, -0.0, "é" * 50),
 )
 _CONTEXTS: Final = (
@@ -145,8 +188,12 @@ def _some(dice: InputDice, items: tuple[object, ...]) -> object:
 def _statement(dice: InputDice, effect: str | None = None) -> dict[str, object]:
     effect = effect or pick(dice, ("Allow", "Allow", "Deny", "Deny", "allow"))
     statement: dict[str, object] = {"Effect": effect}
-    statement["Action" if chance(dice, 85) else "NotAction"] = _some(dice, _ACTION_PATTERNS[: 7 if chance(dice, 90) else 99])
-    statement["Resource" if chance(dice, 85) else "NotResource"] = _some(dice, _RESOURCES[: 18 if chance(dice, 90) else 99])
+    statement["Action" if chance(dice, 85) else "NotAction"] = _some(
+        dice, _ACTION_PATTERNS[: 7 if chance(dice, 90) else 99]
+    )
+    statement["Resource" if chance(dice, 85) else "NotResource"] = _some(
+        dice, _RESOURCES[: 18 if chance(dice, 90) else 99]
+    )
     if chance(dice, 30):
         blocks: dict[str, object] = {}
         for _ in range(1 + dice.below(2)):
@@ -181,17 +228,24 @@ def _run_document(dice: InputDice) -> Outcome:
     requests = [
         (
             pick(dice, _ACTIONS),
-            pick(dice, (_HEAD + pick(dice, ("topic/", "topicfilter/", "client/")) + pick(dice, _NAMES), pick(dice, _NAMES))),
+            pick(
+                dice,
+                (_HEAD + pick(dice, ("topic/", "topicfilter/", "client/")) + pick(dice, _NAMES), pick(dice, _NAMES)),
+            ),
             pick(dice, _CONTEXTS),
         )
         for _ in range(3)
     ]
-    more = {effect: _parse({"Version": "2012-10-17", "Statement": _statement(dice, effect)}) for effect in ("Allow", "Deny")}
+    more = {
+        effect: _parse({"Version": "2012-10-17", "Statement": _statement(dice, effect)}) for effect in ("Allow", "Deny")
+    }
     label = "document"
     for action, resource, context in requests:
         decision = evaluate(documents, action, resource, context)
         _check_decision(decision)
-        ensure(evaluate(documents[::-1], action, resource, context).allowed == decision.allowed, "order does not matter")
+        ensure(
+            evaluate(documents[::-1], action, resource, context).allowed == decision.allowed, "order does not matter"
+        )
         again = [PolicyDocument.parse(each.text) for each in documents]
         ensure(evaluate(again, action, resource, context) == decision, "the text of a document decides the same")
         if (deny := more["Deny"]) is not None:
@@ -230,7 +284,24 @@ def _run_text(text: str) -> Outcome:
 
 # -- results -----------------------------------------------------------------------------------------------------------
 
-_ODD: Final[tuple[object, ...]] = (None, 0, 1, -1, 10**400, 1.5, float("nan"), True, "x", "", b"x", [], {}, [[]], "a-b", "é")
+_ODD: Final[tuple[object, ...]] = (
+    None,
+    0,
+    1,
+    -1,
+    10**400,
+    1.5,
+    float("nan"),
+    True,
+    "x",
+    "",
+    b"x",
+    [],
+    {},
+    [[]],
+    "a-b",
+    "é",
+)
 
 
 def _run_result(dice: InputDice) -> Outcome:
@@ -269,5 +340,8 @@ POLICY: Final = Target(
     0.06,
     make,
     run,
-    tuple(f"authorizer/{name}.py" for name in ("conditions", "context", "near_miss", "patterns", "policy", "policy_document", "result")),
+    tuple(
+        f"authorizer/{name}.py"
+        for name in ("conditions", "context", "near_miss", "patterns", "policy", "policy_document", "result")
+    ),
 )

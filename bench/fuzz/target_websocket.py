@@ -23,7 +23,9 @@ from .target import Outcome, Target, ensure
 _OPCODES: Final = (2, 2, 2, 2, 0, 0, 1, 8, 9, 9, 10, 3, 11)
 
 
-def frame(opcode: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04", *, fin: bool = True, bits: int = 0) -> bytes:
+def frame(
+    opcode: int, payload: bytes, mask: bytes | None = b"\x01\x02\x03\x04", *, fin: bool = True, bits: int = 0
+) -> bytes:
     """One frame of RFC 6455."""
     head = bytearray((0x80 * fin | bits | opcode,))
     masked = 0 if mask is None else 0x80
@@ -85,7 +87,9 @@ def run(data: bytes) -> Outcome:
         ensure(whole[0] == wanted and whole[2] is None, "good frames carry what was put into them")
     payload, written, end = whole
     label = "open" if end is None else (end or "closed")[:48]
-    return Outcome(f"{label}{', with MQTT' if payload else ''}{', answered' if written else ''}", max(1, len(stream) // 150))
+    return Outcome(
+        f"{label}{', with MQTT' if payload else ''}{', answered' if written else ''}", max(1, len(stream) // 150)
+    )
 
 
 def _read(pieces: list[bytes]) -> tuple[bytes, bytes, str | None]:
