@@ -140,6 +140,10 @@ class World:
         for _ in range(3):
             self.look(self.connect())
 
+    def forget_what_was_said(self) -> None:
+        """Begin another operation."""
+        self.said, self.kicked = PingReq(), ("", False, False)
+
     def look(self, effects: Sequence[Effect]) -> None:
         """Hold effects against what must hold for all of them."""
         self.watch.check(effects)
@@ -150,7 +154,7 @@ class World:
         """Do the next operation, and look at what came of it and at what is held then."""
         self.now += 0.01
         self.at += 0.01
-        self.said, self.kicked = PingReq(), ("", False, False)
+        self.forget_what_was_said()
         operation = pick(self.dice, _WILD if self.wild else _TAME)
         effects = operation(self)
         self.look(effects)

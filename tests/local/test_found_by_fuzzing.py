@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from broker_driver import ACCOUNT, REGION, V5, Driver
+import json
+from collections.abc import Callable
+from unittest import mock
 
+from broker_driver import ACCOUNT, REGION, V5, Driver
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iot_customauth_client.authorizer.event import AuthorizerEvent, build_event
+from iot_customauth_client.local import LocalAuthorizer, redaction
+from iot_customauth_client.local.authentication import Authentication, Question, Refusal, judge
+from iot_customauth_client.local.authorizer_calls import Answer
 from iot_customauth_client.local.broker import Broker
 from iot_customauth_client.local.codec import Connect, Property
-from iot_customauth_client.local.events import Disconnected
+from iot_customauth_client.local.event_text import event_json
+from iot_customauth_client.local.events import Disconnected, Refused
+from iot_customauth_client.local.presented import MqttPart, Presented
+from iot_customauth_client.local.redaction import scrub
+
+SECRET = "s3cr3tMARKERs3cr3tMARKER"
 
 
 def test_a_client_whose_queue_fills_up_while_its_keep_alive_ends_is_disconnected_once() -> None:
@@ -33,3 +48,67 @@ def test_a_client_whose_queue_fills_up_while_its_keep_alive_ends_is_disconnected
     driver.carry_out(broker.expire(driver.now, driver.at))
     assert sorted(event.connection for event in driver.of(Disconnected)) == [1, 2, 3]
     assert broker.sizes()["live"] == broker.sizes()["overflowed"] == 0
+
+
+def question(username: str, *, default: str | None = None) -> Question | Refusal:
+    """What the endpoint asks about a CONNECT with this user name."""
+    authorizers = {"open": LocalAuthorizer(lambda event, context: {}, signing_disabled=True)}
+    presented = Presented("localhost", None, MqttPart(username, None, "client"))
+    return Authentication(authorizers, default).question(presented, connection_id="id")
+
+
+def event_of(username: str) -> AuthorizerEvent:
+    """The event of a CONNECT that leads to a function."""
+    asked = question(username, default="open")
+    assert isinstance(asked, Question)
+    return asked.event
+
+
+def test_a_token_that_was_pasted_without_a_name_is_hidden_in_an_error_too() -> None:
+    event = event_of(f"user01?{SECRET}&a=b")
+    assert SECRET not in scrub(f"ValueError: {event!r}", event)
+
+
+def test_a_secret_is_hidden_whole_although_another_form_of_it_is_longer_and_begins_the_same() -> None:
+    """Its UTF-8 bytes are longer than its JSON, and begin with the same letters: only the letters were hidden."""
+    event = event_of(f"user01?token={'a' * 16}\ufffd{SECRET}")
+    assert SECRET not in scrub(json.dumps(event), event)
+    assert SECRET not in scrub(repr(event), event)
+
+
+@given(
+    start=st.text(max_size=20),
+    end=st.text(max_size=10),
+    quote=st.sampled_from([repr, ascii, json.dumps, str]),
+)
+def test_no_secret_comes_through_a_quoted_error(start: str, end: str, quote: Callable[[str], str]) -> None:
+    token = f"{start}{SECRET}{end}"
+    event = build_event(connection_id="id", signature_verified=True, token=token)
+    assert SECRET not in scrub(f"KeyError: {quote(token)}", event)
+
+
+def test_thousands_of_parameters_make_no_endless_refusal() -> None:
+    many = "&".join(f"{number:x}=1" for number in range(9_000))
+    presented = Presented("localhost", None, MqttPart(f"?{many}", None, "client"))
+    (carried,) = presented.carriers()
+    assert carried.names().endswith("`13` and 8,980 more")
+    assert len(carried.names()) < 200
+
+
+def test_a_result_of_many_texts_for_a_client_of_many_values_is_searched_for_each_value_once_per_text() -> None:
+    """How a secret may be quoted is worked out once for a result; it was worked out anew for each of its texts."""
+    asked = question("?x-amz-customauthorizer-name=open&" + "&".join(f"{n:x}={n:x}z" for n in range(8_000)))
+    assert isinstance(asked, Question)
+    statement = {"Effect": "Allow", "Action": [f"iot:a{n}" for n in range(100)], "Resource": "*"}
+    result = {"isAuthenticated": True, "policyDocuments": [{"Version": "2012-10-17", "Statement": [statement]}] * 10}
+    with mock.patch.object(redaction, "_as_written", wraps=redaction._as_written) as worked_out:
+        judge(asked, Answer("answered", 0.1, {**result, "principalId": "p"}), show_secrets=False)
+    assert worked_out.call_count == 1
+
+
+@given(client_id=st.text())
+def test_an_event_as_json_is_one_line_without_a_character_that_moves_a_terminal(client_id: str) -> None:
+    event = Refused(1, client_id, "not_authenticated", 135, "because")
+    text = event_json(event)
+    assert not any(each < " " or "\x7f" <= each <= "\x9f" or each in "\u2028\u2029" for each in text)
+    assert json.loads(text)["client_id"] == client_id
