@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 from iot_customauth_client.authorizer.policy_document import PolicyDocument
 from iot_customauth_client.local.broker import Broker, DisconnectReason, Effect, Grant, Quotas
@@ -105,7 +105,7 @@ class World:
         numbers = count(1)
         quotas: Quotas = "aws" if wild and chance(dice, 40) else "off"
         small = wild and chance(dice, 70)
-        self.bounds = {
+        self.bounds: dict[str, Any] = {
             "max_queued_messages": pick(dice, (3, 3, 15, 40)) if small else 1_000,
             "max_queued_bytes": pick(dice, (8, 40, 4_000)) if small else 1_000_000,
             "max_retained_messages": 2 if small else 100,

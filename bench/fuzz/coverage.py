@@ -30,7 +30,7 @@ class Coverage:
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[], bool]]:
-        """Watch inside a `with`; what it gives tells whether a line was reached for the first time since it was asked."""
+        """Watch inside a `with`; what it gives tells whether a new line was reached since it was asked last."""
         if sys.version_info >= (3, 12):
             yield from self._monitored()
         else:

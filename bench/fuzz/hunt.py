@@ -1,7 +1,8 @@
 """The loop: make an input, run it, time it, count what became of it, keep what fails.
 
-First a guided phase with coverage: an input that reaches a line for the first time is kept. Then, without that cost, the
-bulk: inputs are made anew, or are kept ones that were mutated; one with an outcome that is new is kept too. The same seed makes the same inputs.
+First a guided phase with coverage: an input that reaches a line for the first time is kept. Then, without that cost,
+the bulk: inputs are made anew, or are kept ones that were mutated; one with an outcome that is new is kept too. The
+same seed makes the same inputs.
 
 An input that takes longer than `MOST_SECONDS`, three times in a row, is a finding as well: nothing that a stranger can
 send in one piece may occupy the endpoint so long. So is memory that grows with the number of inputs.

@@ -1,7 +1,6 @@
 """MQTT packets by the codec's own tables: any that the specification allows, so a row added there is made at once.
 
-Two kinds: `any_packet` is wide, with every property and code; the `sociable_*` ones are narrow, with few topics, filters
-and identifiers, so that the packets of several clients have to do with each other.
+`any_packet` is wide, with every property and code. Packets that have to do with each other are made by `broker_world`.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from .dice import Dice, chance, pick
 TEXTS: Final = ("", "a", "client_id", "é€𝄞", "x" * 130, "a b", "\ufffd", "user01?x-amz-customauthorizer-name=n", "\x01")
 TOPICS: Final = ("a", "a/b", "/", "a//b", "$aws/things/t", "é/€", "a/b/c/d/e/f/g/h", "devices/one/state", "x" * 257)
 FILTERS: Final = ("a", "a/b", "#", "+", "a/#", "+/b", "a/+/c", "$share/g/a/#", "$aws/#", "a#", "#/a", "/", "$share//a")
-_ACKNOWLEDGEMENTS: Final = (
+_ACKNOWLEDGEMENTS: Final[tuple[tuple[type[PubAck | PubRec | PubRel | PubComp], PacketType], ...]] = (
     (PubAck, PacketType.PUBACK),
     (PubRec, PacketType.PUBREC),
     (PubRel, PacketType.PUBREL),

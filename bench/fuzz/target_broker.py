@@ -1,9 +1,8 @@
-"""The broker, twice: with everything at once, and beside a model of it. Whatever several clients do, in whatever order, with time
-going on.
+"""The broker, twice: with everything at once, and beside a model of it.
 
-An input is a sequence of operations (`broker_world`). Promises: what `broker_watch` says of each effect, what
-`World.check_sizes` says of what is held after each step, and that nothing is left when all have gone; of the second also
-what `broker_model` says.
+Whatever several clients do, in whatever order, with time going on. An input is a sequence of operations
+(`broker_world`). Promises: what `broker_watch` says of each effect, what `World.check_sizes` says of what is held after
+each step, and that nothing is left when all have gone; of the second also what `broker_model` says.
 """
 
 from __future__ import annotations

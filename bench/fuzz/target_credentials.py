@@ -1,10 +1,11 @@
-"""What a client presents to be let in: user name, query and headers; what is asked of an authorizer; what the log shows.
+"""What a client presents to be let in: what is read of it, what is asked of an authorizer, and what the log shows.
 
-An input says which of a few kinds of endpoint it is for, which carrier, and holds the text. Every secret that is put in
-holds the same marker. Promises:
+An input says which of a few kinds of endpoint it is for, which carrier, and holds the text of a user name, a query or
+headers. Every secret that is put in holds the same marker. Promises:
 
 - nothing is raised; there is a question or a refusal, and a refusal has one line that is not endless;
-- the marker is in no event, no explanation, no repr and no path, also where a function puts it into its answer or its error;
+- the marker is in no event, no explanation, no repr and no path, also where a function puts it into its answer or into
+  its error;
 - what `carriage` writes is read as what was written, in each carrier;
 - thousands of parameters take no time.
 """
@@ -20,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from iot_customauth_client.carriage import (
-    ConfigurationError,
     RawCredentials,
     read_headers,
     read_path,
@@ -32,6 +32,7 @@ from iot_customauth_client.carriage import (
     write_headers,
     write_path,
 )
+from iot_customauth_client.errors import ConfigurationError
 from iot_customauth_client.local.authentication import Authentication, Question, Refusal, judge
 from iot_customauth_client.local.authorizer_calls import Answer
 from iot_customauth_client.local.authorizers import LocalAuthorizer
@@ -48,9 +49,9 @@ from iot_customauth_client.local.http_names import PUBLISH_PARAMETERS
 from iot_customauth_client.local.presented import HttpPart, MqttPart, Presented
 from iot_customauth_client.local.redaction import scrub, shown_event, shown_query
 
-from .dice import InputDice, chance, pick
-from .mutation import mutate
 from .broker_watch import is_control
+from .dice import InputDice
+from .mutation import mutate
 from .target import Outcome, Target, ensure
 
 MARKER: Final = "s3cr3tMARKERs3cr3tMARKER"
@@ -220,7 +221,7 @@ _DOCUMENT: Final = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "A
 
 
 def _ask(question: Question, how: int, told: list[str]) -> str:
-    """Answer as functions do: well, wrongly, with the event's secrets in the answer, or with an error that quotes them."""
+    """Answer as functions do: well, wrongly, with the event in the answer, or with an error that quotes it."""
     event = question.event
     told.append(repr(question))
     told.append(event_line(AuthorizerCalled(1, question.name, dict(shown_event(event)))))
@@ -248,7 +249,7 @@ def _ask(question: Question, how: int, told: list[str]) -> str:
 
 def _check_round_trip(text: str, flags: bytes) -> None:
     """Write the text's parts as credentials into each carrier, and read them again."""
-    pieces = (text[:300].split("&") + ["", "", ""])[:4]
+    pieces = [*text[:300].split("&"), "", "", ""][:4]
     raw = RawCredentials(
         username=pieces[0].replace("?", "") if flags[0] & 4 else "",
         password=pieces[1].encode() if flags[0] & 8 else None,

@@ -12,6 +12,7 @@ something else. Promises:
 
 from __future__ import annotations
 
+import contextlib
 import random
 import ssl
 from functools import cache
@@ -73,10 +74,8 @@ def real_hello(name: str, alpn: tuple[str, ...], versions: int, ciphers: str) ->
         context.set_alpn_protocols(list(alpn))
     out = ssl.MemoryBIO()
     connection = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name or None)
-    try:
+    with contextlib.suppress(ssl.SSLWantReadError):
         connection.do_handshake()
-    except ssl.SSLWantReadError:
-        pass
     return out.read()
 
 
@@ -85,7 +84,7 @@ def _vector(width: int, content: bytes) -> bytes:
 
 
 def _made_hello(seed: random.Random) -> bytes:
-    """A ClientHello put together: extensions that repeat, lists that are empty, names that are no text, many records."""
+    """A ClientHello put together: extensions that repeat, empty lists, names that are no text, many records."""
     extensions = b""
     for _ in range(seed.randrange(6) if seed.random() < 0.95 else seed.choice((300, 3_000, 12_000))):
         kind = seed.choice((0, 16, 43, 10, 0x0A0A, 65_281, seed.randrange(65_536)))

@@ -1,6 +1,6 @@
 """Policies: patterns, documents, decisions, and the results of authorizers.
 
-An input is a kind and bytes, from which a pattern, a document or a result is built; for JSON text it is the text itself.
+An input is a kind, and bytes from which a pattern, a document or a result is built; or the JSON text of a document.
 Promises:
 
 - nothing is raised but `MalformedPolicy` and `InvalidResult`, each in lines without control characters;

@@ -1,7 +1,7 @@
 """MQTT in WebSocket frames: the pipe behind an upgrade.
 
-An input is one byte that says how it is cut, and frames of a client: of every kind, masked and not, fragmented, of wrong
-lengths, with reserved bits. Promises:
+An input is one byte that says how it is cut, and frames of a client: of every kind, masked and not, fragmented, of
+wrong lengths, with reserved bits. Promises:
 
 - nothing is raised; what comes out does not depend on how the bytes were cut;
 - what was put into binary frames comes out, all of it and nothing else, if nothing is wrong with the frames;

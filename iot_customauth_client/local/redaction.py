@@ -33,6 +33,9 @@ _RESULT_KEYS = frozenset(
 _SHORT_CHARACTERS = 4
 _SHOWN_CHARACTERS = 300
 _TELLING_CHARACTERS = 16
+_LOOKED_THROUGH_CHARACTERS = 50_000_000
+"""How much text is looked through for the secrets of one event. A query of 64 KiB can hold 13,000 of them, and to look
+for each in a text that repeats them all would take seconds, in which nobody else is served."""
 _HIDDEN = "<hidden>"
 
 
@@ -87,7 +90,7 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
     """
     if not isinstance(result, Mapping):
         return None
-    secrets = _as_written(_secrets(event, with_username=False))
+    secrets = _written(event, with_username=False)
     return {
         _hide(key, secrets): _hide_in(value, secrets) if key in _RESULT_KEYS else "<ignored by the service>"
         for key, value in cast("Mapping[str, object]", result).items()
@@ -96,21 +99,23 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
 
 def scrub(text: str, event: AuthorizerEvent) -> str:
     """Return `text` without any secret of `event`, the user name included."""
-    return _hide(text, _as_written(_secrets(event, with_username=True)))
+    return _hide(text, _written(event, with_username=True))
 
 
-def _as_written(secrets: Iterator[str]) -> tuple[str, ...]:
-    """Each secret as it is, and as an error text quotes it: with the escapes of Python's literals and of JSON.
+def _written(event: AuthorizerEvent, *, with_username: bool) -> tuple[str, ...]:
+    """Every secret of an event in each form it may appear in, the longest first."""
+    written = set(_as_written(_secrets(event, with_username=with_username)))
+    return tuple(sorted(written - {""}, key=len, reverse=True))
 
-    The longest first, for one may hold another. Done once for a result, which holds many texts: a client may send
-    thousands of values.
-    """
-    found = set[str]()
+
+def _as_written(secrets: Iterator[str]) -> Iterator[str]:
+    """Each secret as it is, and as an error text quotes it: with the escapes of Python's literals and of JSON."""
     for secret in secrets:
-        found |= {secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]}
-        found.add(repr(secret.encode("utf-8", "surrogatepass"))[2:-1])
-    found.discard("")
-    return tuple(sorted(found, key=len, reverse=True))
+        yield secret
+        yield repr(secret)[1:-1]
+        yield ascii(secret)[1:-1]
+        yield json.dumps(secret)[1:-1]
+        yield repr(secret.encode("utf-8", "surrogatepass"))[2:-1]
 
 
 def _secrets(event: AuthorizerEvent, *, with_username: bool) -> Iterator[str]:
@@ -178,6 +183,8 @@ def _shared_length(text: str, secret: str) -> int:
 
 
 def _hide(text: str, secrets: tuple[str, ...]) -> str:
+    if len(secrets) * len(text) > _LOOKED_THROUGH_CHARACTERS:
+        return f"<{len(text)} characters, hidden whole: the client sent too many values to look for each of them>"
     for secret in secrets:
         if secret not in text:  # a pattern for each would take seconds: a client may send thousands of values
             continue

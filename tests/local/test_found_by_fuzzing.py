@@ -7,7 +7,7 @@ from collections.abc import Callable
 from unittest import mock
 
 from broker_driver import ACCOUNT, REGION, V5, Driver
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iot_customauth_client.authorizer.event import AuthorizerEvent, build_event
@@ -76,6 +76,7 @@ def test_a_secret_is_hidden_whole_although_another_form_of_it_is_longer_and_begi
     assert SECRET not in scrub(repr(event), event)
 
 
+@settings(max_examples=50)
 @given(
     start=st.text(max_size=20),
     end=st.text(max_size=10),
@@ -97,7 +98,7 @@ def test_thousands_of_parameters_make_no_endless_refusal() -> None:
 
 def test_a_result_of_many_texts_for_a_client_of_many_values_is_searched_for_each_value_once_per_text() -> None:
     """How a secret may be quoted is worked out once for a result; it was worked out anew for each of its texts."""
-    asked = question("?x-amz-customauthorizer-name=open&" + "&".join(f"{n:x}={n:x}z" for n in range(8_000)))
+    asked = question("?x-amz-customauthorizer-name=open&" + "&".join(f"{n:x}={n:x}z" for n in range(2_000)))
     assert isinstance(asked, Question)
     statement = {"Effect": "Allow", "Action": [f"iot:a{n}" for n in range(100)], "Resource": "*"}
     result = {"isAuthenticated": True, "policyDocuments": [{"Version": "2012-10-17", "Statement": [statement]}] * 10}
