@@ -163,12 +163,13 @@ def _alarm() -> Iterator[None]:
         raise Hung(f"it came to no end within {_HUNG_SECONDS:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, _HUNG_SECONDS)
+    others = signal.setitimer(signal.ITIMER_REAL, _HUNG_SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *others)  # a test runner's, say
 
 
 def memory_mib() -> float:
