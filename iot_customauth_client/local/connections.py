@@ -283,6 +283,8 @@ class Connections:
     def _end_overflowed(self, moment: Moment, effects: list[Effect]) -> None:
         while overflowed := self._router.take_overflowed():
             for live in overflowed:
+                if self._live.get(live.number) is not live:
+                    continue  # it has ended meanwhile, for another reason
                 outbound = live.session.outbound
                 explanation = (
                     f"it has {outbound.in_flight} messages unacknowledged and {outbound.queued} more waiting, which is "

@@ -79,11 +79,13 @@ def event_line(event: Event) -> str:
 
 def event_json(event: Event) -> str:
     """Return the event as one JSON object on one line, with the names of its fields (docs/local-endpoint.md)."""
-    return json.dumps(event.fields(), ensure_ascii=False, default=str)
+    return json.dumps(event.fields(), ensure_ascii=False, default=str).translate(_JSON_CONTROLS)
 
 
 # A client chooses its id and its topics: no text of it may move the cursor of a terminal or begin another line.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+# JSON itself escapes the first 32 only. The others can stand nowhere in it but in a text, so the text stays the same.
+_JSON_CONTROLS = {code: f"\\u{code:04x}" for code in _CONTROLS}
 
 
 def _message(told: _Fields) -> str:

@@ -26,6 +26,7 @@ from ..limits import RESERVED_PARAMETERS
 from .words import listed
 
 _SIGV4 = "AWS4-HMAC-SHA256"
+_MOST_NAMES = 20
 
 
 class Carrier(Enum):
@@ -134,8 +135,13 @@ class Carried:
         return any(key in wanted for key, _ in self.parameters)
 
     def names(self) -> str:
-        """Return the names as a sentence shows them: a secret that was pasted in place of a name is none."""
-        return listed(dict.fromkeys(shown_name(name, value) for name, value in self.parameters))
+        """Return the names as a sentence shows them: a secret that was pasted in place of a name is none.
+
+        Twenty of them at most, since a client may send thousands.
+        """
+        names = list(dict.fromkeys(shown_name(name, value) for name, value in self.parameters))
+        more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+        return listed(names[:_MOST_NAMES]) + more
 
     def _as_sent(self, name: str) -> str:
         return name.lower() if self.carrier is Carrier.HEADERS else name
