@@ -18,7 +18,7 @@ _TURNS_TO_ANNOUNCE: Final = 2  # one makes the transport, the next calls connect
 class Listener:
     """Accepts connections, or refuses them while it is interrupted. On the loop's thread only."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, make_protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         self._loop: Final = loop
         self._make_protocol: Final = make_protocol
         self._address: tuple[str, int] = ("", 0)

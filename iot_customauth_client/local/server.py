@@ -10,6 +10,7 @@ It never blocks and never raises because of what one peer does.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -22,17 +23,19 @@ from .authorizer_calls import Answer, AuthorizerCalls
 from .authorizer_files import function_source
 from .authorizers import LocalAuthorizer
 from .broker import Broker, Quotas
-from .client_connection import ClientConnection
+from .client_connection import READ_BYTES, ClientConnection
 from .dialogue import RefusedSubscribe311
-from .doors import Door, ServedNames, TurnAway
+from .doors import Door, ServedNames
 from .effects import Effect, HangUp, Happened, Hold, Send
 from .event_log import EventLog
-from .events import Connected, Disconnected, Event
+from .events import Connected, Disconnected, Event, TurnedAway
 from .faults import Faults
 from .lambda_context import LambdaContext
 from .listener import Listener
 from .network_faults import NetworkFaults
 from .offence import DisconnectReason
+from .peers import Eviction, PeerLimits, Peers
+from .peers_unread import MAX_UNREAD_BYTES, Unread
 from .place import Place
 from .redaction import scrub
 from .timekeeper import Timekeeper
@@ -50,8 +53,7 @@ EXPIRE_SECONDS: Final = 1.0
 """How often keep alives are looked at."""
 CLOSE_SECONDS: Final = 1.0
 """How long connections may take to end in good order when the endpoint stops."""
-MAX_HALF_OPEN: Final = 4_096
-"""Connections that are not clients yet; see `_half_open_limit`."""
+_NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Server:
@@ -70,6 +72,8 @@ class Server:
         refused_subscribe_311: RefusedSubscribe311,
         quotas: Quotas,
         session_expiry_seconds: int,
+        max_connections_per_address: int | None,
+        max_half_open_per_address: int | None,
         faults: Faults,
         clock: Clock | None,
         show_secrets: bool,
@@ -96,8 +100,16 @@ class Server:
             for name, authorizer in authorizers.items()
         }
         self._connections: dict[int, ClientConnection] = {}
-        self._half_open: dict[int, ClientConnection] = {}
-        self._max_half_open = _half_open_limit()
+        self.inbox: Final = memoryview(bytearray(READ_BYTES))
+        """Where the bytes of whichever connection is being read are put."""
+        self.peers: Final = Peers(
+            PeerLimits.of(
+                _open_files(),
+                connections_per_address=max_connections_per_address,
+                half_open_per_address=max_half_open_per_address,
+            )
+        )
+        self.unread: Final = Unread(self._unsent_bytes_of)
         self._live: dict[int, str] = {}
         self._outputs: dict[int, ClientConnection] = {}
         self._last_number = 0
@@ -110,6 +122,7 @@ class Server:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections on a bound socket, and load the authorizers' files."""
         self.port = listening.getsockname()[1]
+        self.loop.set_exception_handler(self._on_loop_error)
         await self._listener.start(listening)
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)
         for calls in self._calls.values():
@@ -146,30 +159,30 @@ class Server:
     # -- what connections call ---------------------------------------------------------------------------------------
 
     def opened(self, connection: ClientConnection) -> None:
-        """Take a new connection in; too many half-open ones cost the oldest of them its place."""
+        """Take a new connection in; too many of them cost one its place, see `peers.py`."""
         if self._closing:  # accepted a moment before the listening socket was closed
             connection.abort()
             return
         self._connections[connection.number] = connection
-        self._half_open[connection.number] = connection
-        if len(self._half_open) > self._max_half_open:
-            oldest = next(iter(self._half_open.values()))
-            oldest.turn_away(
-                TurnAway(
-                    "too_many_half_open",
-                    None,
-                    f"{self._max_half_open:,} connections have sent no CONNECT yet; the oldest of them is closed",
-                )
-            )
+        eviction = self.peers.opened(connection.number, connection.source_ip or "")
+        if eviction is not None:
+            self._evict(eviction)
         self.network_faults.opened(connection)
 
-    def is_client(self, connection: ClientConnection) -> None:
-        """The connection does not count as half-open any more."""
-        self._half_open.pop(connection.number, None)
+    def wrote(self, connection: ClientConnection, unsent_bytes: int) -> None:
+        """Note what waits for a peer; too much for all of them costs the slowest its connection."""
+        slowest = self.unread.wrote(connection.number, unsent_bytes)
+        if slowest is not None:
+            self.unread.forget(slowest)
+            self.cut_off(
+                self._connections[slowest],
+                f"{MAX_UNREAD_BYTES:,} bytes wait for clients that do not read, and most of them for this one",
+            )
 
     def closed(self, connection: ClientConnection) -> None:
         """The transport of a connection has ended."""
-        self._half_open.pop(connection.number, None)
+        self.peers.closed(connection.number)
+        self.unread.forget(connection.number)
         self._outputs.pop(connection.number, None)
         if self._connections.pop(connection.number, None) is not None:
             self.perform(self.broker.closed(connection.number, now=self.loop.time(), at=self.at()))
@@ -251,6 +264,35 @@ class Server:
 
     # -- the loop's own ----------------------------------------------------------------------------------------------
 
+    def _evict(self, eviction: Eviction) -> None:
+        """End a connection at once, so that its file is free for another one."""
+        connection = self._connections.get(eviction.connection)
+        if connection is None:
+            return
+        if not eviction.told:
+            self.log.append(TurnedAway(connection.number, eviction.cause, eviction.explanation))
+        connection.abort()
+
+    def _unsent_bytes_of(self, number: int) -> int:
+        connection = self._connections.get(number)
+        return 0 if connection is None else connection.unsent_bytes
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Say in one line that the files are used up, and free some; asyncio accepts again after a second."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _NO_MORE_FILES):
+            loop.default_exception_handler(context)
+            return
+        evictions = self.peers.make_room()
+        log.warning(
+            "no connection can be accepted for a second, existing ones go on: %s; %d that were not let in are closed;"
+            " raise the limit (ulimit -n)",
+            error.strerror,
+            len(evictions),
+        )
+        for eviction in evictions:
+            self._evict(eviction)
+
     def _accept(self) -> ClientConnection:
         self._last_number += 1
         return ClientConnection(self, self._last_number)
@@ -267,9 +309,9 @@ def _as_it_is(text: str, event: AuthorizerEvent) -> str:
     return text
 
 
-def _half_open_limit() -> int:
-    """Half of the file descriptors that the process may open: the other half is for clients."""
+def _open_files() -> int | None:
+    """How many files the process may open; None for any number."""
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_HALF_OPEN if soft == resource.RLIM_INFINITY else min(MAX_HALF_OPEN, max(64, soft // 2))
+    return None if soft == resource.RLIM_INFINITY else soft
