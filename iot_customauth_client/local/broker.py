@@ -66,6 +66,7 @@ from .dialogue import Dialogue, RefusedSubscribe311
 from .effects import Effect, Grant, HangUp, Happened, Hold, Send
 from .events import Decided, Published
 from .faults import Faults
+from .holdings import MAX_HELD_BYTES, Holdings
 from .message import Message
 from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
@@ -73,7 +74,7 @@ from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .post import Post
 from .quotas import Quotas
 from .retained import MAX_RETAINED_MESSAGES
-from .router import Router
+from .router import MAX_SUBSCRIPTIONS, Router
 from .sessions import MAX_KEPT_SESSIONS, Sessions
 from .sharing import MAX_MEMBERS, Sharing
 from .visitor import Visitor
@@ -115,6 +116,8 @@ class Broker:
     max_queued_messages, max_queued_bytes: what may wait for one client, or for one shared subscription. A connected
         client over it is disconnected (THROTTLED, code 151), since leaving out messages of QoS 1 would go unnoticed;
         for one that is away, newer messages are dropped.
+    max_held_bytes: what may wait for all clients together; past it, as past the bounds of one.
+    max_subscriptions: of all sessions together; one more is refused with code 151.
     max_retained_messages: of all topics together; one more is refused with code 151.
     max_kept_sessions: without a connection; one more ends the one that was left first.
     max_shared_members: of one shared subscription; one more is refused with code 151.
@@ -137,6 +140,8 @@ class Broker:
         session_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
         max_queued_messages: int = MAX_QUEUED_MESSAGES,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
+        max_held_bytes: int = MAX_HELD_BYTES,
+        max_subscriptions: int = MAX_SUBSCRIPTIONS,
         max_retained_messages: int = MAX_RETAINED_MESSAGES,
         max_kept_sessions: int = MAX_KEPT_SESSIONS,
         max_shared_members: int = MAX_MEMBERS,
@@ -153,6 +158,7 @@ class Broker:
         self.faults: Final = Faults() if faults is None else faults
         """What is to be done wrong on demand."""
         self._agenda = Agenda()
+        holdings = Holdings(max_held_bytes)
         post = Post(self.faults, self._agenda)
         answers = Answers(post, new_uuid)
         deliveries = Deliveries(post, self._agenda, quotas=quotas)
@@ -165,8 +171,11 @@ class Broker:
             max_members=max_shared_members,
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
+            holdings=holdings,
         )
-        self._router = Router(deliveries, sharing, max_retained_messages=max_retained_messages)
+        self._router = Router(
+            deliveries, sharing, max_retained_messages=max_retained_messages, max_subscriptions=max_subscriptions
+        )
         self._sessions = Sessions(
             self._router,
             self._agenda,
@@ -174,6 +183,7 @@ class Broker:
             max_kept=max_kept_sessions,
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
+            holdings=holdings,
         )
         self._connections = Connections(self._sessions, self._router, answers, post, self._agenda)
         self._arrivals = Arrivals(

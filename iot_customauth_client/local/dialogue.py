@@ -55,7 +55,7 @@ from .effects import Effect, Happened
 from .events import Decided, Published, Subscribed, Unsubscribed
 from .faults import Faults, PacketName
 from .live_connection import LiveConnection
-from .message import Message
+from .message import Message, too_many_user_properties
 from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedOperation, shorten
 from .permissions import PUBLISH, RETAIN_PUBLISH, SUBSCRIBE
@@ -121,6 +121,9 @@ class Dialogue:
                 ReasonCode.QUOTA_EXCEEDED,
                 f"it published {len(packet.payload)} bytes to {topic!r}: AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
             )
+        too_many = too_many_user_properties(packet.properties)
+        if too_many is not None:
+            raise Offence(ReasonCode.QUOTA_EXCEEDED, f"it published to {topic!r} with {too_many}")
         message = Message.of(
             topic,
             packet.payload,
@@ -279,6 +282,13 @@ class Dialogue:
                     ReasonCode.QUOTA_EXCEEDED,
                     f"subscribe to {topic_filter!r}: the connection has {len(taken)} subscriptions, "
                     f"AWS IoT Core allows {MAX_SUBSCRIPTIONS_PER_CONNECTION}",
+                )
+            new = len(taken) - len(live.session.subscriptions)
+            if topic_filter not in taken and not self._router.has_room(new + 1):
+                raise RefusedOperation(
+                    ReasonCode.QUOTA_EXCEEDED,
+                    f"subscribe to {topic_filter!r}: all sessions have {self._router.subscriptions:,} subscriptions "
+                    "together, which is all that this endpoint keeps",
                 )
             if is_shared(topic_filter) and not self._router.can_share(live.session, topic_filter):
                 raise RefusedOperation(

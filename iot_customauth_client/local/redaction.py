@@ -33,6 +33,9 @@ _RESULT_KEYS = frozenset(
 _SHORT_CHARACTERS = 4
 _SHOWN_CHARACTERS = 300
 _TELLING_CHARACTERS = 16
+_LOOKED_THROUGH_CHARACTERS = 50_000_000
+"""How much text is looked through for the secrets of one event. A query of 64 KiB can hold 13,000 of them, and to look
+for each in a text that repeats them all would take seconds, in which nobody else is served."""
 _HIDDEN = "<hidden>"
 
 
@@ -87,7 +90,7 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
     """
     if not isinstance(result, Mapping):
         return None
-    secrets = tuple(_as_written(_secrets(event, with_username=False)))
+    secrets = _written(event, with_username=False)
     return {
         _hide(key, secrets): _hide_in(value, secrets) if key in _RESULT_KEYS else "<ignored by the service>"
         for key, value in cast("Mapping[str, object]", result).items()
@@ -96,7 +99,13 @@ def shown_result(result: object, event: AuthorizerEvent) -> dict[str, object] | 
 
 def scrub(text: str, event: AuthorizerEvent) -> str:
     """Return `text` without any secret of `event`, the user name included."""
-    return _hide(text, tuple(_as_written(_secrets(event, with_username=True))))
+    return _hide(text, _written(event, with_username=True))
+
+
+def _written(event: AuthorizerEvent, *, with_username: bool) -> tuple[str, ...]:
+    """Every secret of an event in each form it may appear in, the longest first."""
+    written = set(_as_written(_secrets(event, with_username=with_username)))
+    return tuple(sorted(written - {""}, key=len, reverse=True))
 
 
 def _as_written(secrets: Iterator[str]) -> Iterator[str]:
@@ -175,7 +184,9 @@ def _shared_length(text: str, secret: str) -> int:
 
 
 def _hide(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in sorted({each for each in secrets if each}, key=len, reverse=True):
+    if len(secrets) * len(text) > _LOOKED_THROUGH_CHARACTERS:
+        return f"<{len(text)} characters, hidden whole: the client sent too many values to look for each of them>"
+    for secret in secrets:
         if len(secret) > _TELLING_CHARACTERS:
             text = _hide_beginning(text, secret)
         if secret not in text:  # a pattern for each would take seconds: a client may send thousands of values

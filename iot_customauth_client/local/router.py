@@ -6,7 +6,7 @@ gets one copy for each of them, each with the lesser of the two QoS: MQTT allows
 documented. A client that copes with two copies copes with one.
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from .codec import PubAck
 from .deliveries import Deliveries
@@ -23,6 +23,9 @@ from .shared_group import SharedGroup
 from .sharing import Sharing
 from .topic_rules import is_shared, reaches_subscribers
 
+MAX_SUBSCRIPTIONS: Final = 250_000
+"""Of all sessions together. Our own bound: 5,000 devices with as many as each may have."""
+
 Key: TypeAlias = Session | str
 """Who has the filter: a session, or a shared subscription by what was subscribed to."""
 
@@ -30,13 +33,20 @@ Key: TypeAlias = Session | str
 class Router:
     """All subscriptions and retained messages. Appends what is to be done to the list of effects it is given."""
 
-    __slots__ = ("_deliveries", "_retained", "_sharing", "_tree")
+    __slots__ = ("_deliveries", "_max_subscriptions", "_retained", "_sharing", "_subscriptions", "_tree")
 
     def __init__(
-        self, deliveries: Deliveries, sharing: Sharing, *, max_retained_messages: int = MAX_RETAINED_MESSAGES
+        self,
+        deliveries: Deliveries,
+        sharing: Sharing,
+        *,
+        max_retained_messages: int = MAX_RETAINED_MESSAGES,
+        max_subscriptions: int = MAX_SUBSCRIPTIONS,
     ) -> None:
         self._deliveries = deliveries
         self._sharing = sharing
+        self._max_subscriptions = max_subscriptions
+        self._subscriptions = 0
         self._tree: FilterTree[Key, Subscription | SharedGroup] = FilterTree()
         self._retained = RetainedMessages(max_retained_messages)
 
@@ -47,6 +57,7 @@ class Router:
         session, topic_filter = subscription.session, subscription.topic_filter
         new = topic_filter not in session.subscriptions
         session.subscriptions[topic_filter] = subscription
+        self._subscriptions += new
         if is_shared(topic_filter):
             group = self._sharing.join(subscription)
             self._tree.add(group.plain_filter, topic_filter, group)
@@ -54,6 +65,15 @@ class Router:
         else:
             self._tree.add(topic_filter, session, subscription)
         return new
+
+    def has_room(self, more: int = 1) -> bool:
+        """Tell whether there can be so many more subscriptions, of whichever session."""
+        return self.subscriptions + more <= self._max_subscriptions
+
+    @property
+    def subscriptions(self) -> int:
+        """Subscriptions of all sessions; a shared one counts for each member."""
+        return self._subscriptions
 
     def can_share(self, session: Session, topic_filter: str) -> bool:
         """Tell whether there is room for a session in a shared subscription."""
@@ -71,6 +91,7 @@ class Router:
         session.subscriptions.clear()
 
     def _remove(self, session: Session, topic_filter: str, effects: list[Effect]) -> None:
+        self._subscriptions -= 1
         if not is_shared(topic_filter):
             self._tree.remove(topic_filter, session)
             return

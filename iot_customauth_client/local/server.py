@@ -202,15 +202,17 @@ class Server:
         log.warning("connection %d is cut off: %s", connection.number, why)
         connection.abort()
 
-    def ask(self, question: Question, done: Callable[[Answer], None]) -> None:
-        """Have the authorizer's function called."""
+    def ask(self, question: Question, done: Callable[[Answer], None], *, connection: int) -> None:
+        """Have the authorizer's function called for a connection; those of clients come first."""
+        line = self._connections.get(connection)
+        source = None if connection in self._live else (line and line.source_ip) or ""
         context = LambdaContext(
             question.authorizer.function_name,
             region=self.place.arn_region,
             account=self.place.arn_account,
             timeout_seconds=limits.AUTHORIZER_TIMEOUT_SECONDS,
         )
-        self._calls[question.name].call(question.event, context, done)
+        self._calls[question.name].call(question.event, context, done, source=source)
 
     def is_connected(self, client_id: str) -> bool:
         """Whether a client of this id is connected."""
