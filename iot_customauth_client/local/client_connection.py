@@ -345,7 +345,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self._transport.get_write_buffer_size()
 
     def _put(self, data: bytes) -> None:
-        """Write bytes to the socket, as long as the peer reads them."""
+        """Write bytes to the socket, as long as the peer reads them; nothing once asyncio knows that it is gone."""
+        if self._transport.is_closing():
+            return
         self._transport.write(data)
         unsent = self._transport.get_write_buffer_size()
         if unsent > MAX_UNSENT_BYTES:
