@@ -2,7 +2,7 @@
 
     python -m bench.fuzz.connections [--count 10000] [--seed 1]
 
-A dozen kinds (`connections_kinds.py`) are mixed by the seed, at most `AT_ONCE` at a time; the endpoint runs in a process
+A dozen kinds (`connections_kinds.py`) are mixed by the seed, at most `AT_ONCE` at once; the endpoint runs in a process
 of its own. Meanwhile three neighbours (MQTT, WebSocket, HTTPS) publish and receive. At the end the endpoint must hold
 what it held at the beginning, its memory must have stayed flat, its stderr must show log lines and no traceback.
 """

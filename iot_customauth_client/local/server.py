@@ -53,6 +53,8 @@ EXPIRE_SECONDS: Final = 1.0
 """How often keep alives are looked at."""
 CLOSE_SECONDS: Final = 1.0
 """How long connections may take to end in good order when the endpoint stops."""
+ACCEPT_AGAIN_SECONDS: Final = 1.0
+"""After how long asyncio accepts again when there were no more files."""
 _NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -118,6 +120,7 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._all_closed = asyncio.Event()
         self._closing = False
+        self._accepting_again_at = 0.0
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections on a bound socket, and load the authorizers' files."""
@@ -280,11 +283,17 @@ class Server:
         return 0 if connection is None else connection.unsent_bytes
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """Say in one line that the files are used up, and free some; asyncio accepts again after a second."""
+        """Say in one line that the files are used up, and free some; asyncio accepts again after a second.
+
+        It tells this for each connection that it tried to accept: once in that second is enough.
+        """
         error = context.get("exception")
         if not (isinstance(error, OSError) and error.errno in _NO_MORE_FILES):
             loop.default_exception_handler(context)
             return
+        if loop.time() < self._accepting_again_at:
+            return
+        self._accepting_again_at = loop.time() + ACCEPT_AGAIN_SECONDS / 2
         evictions = self.peers.make_room()
         log.warning(
             "no connection can be accepted for a second, existing ones go on: %s; %d that were not let in are closed;"
