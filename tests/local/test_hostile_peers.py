@@ -328,7 +328,7 @@ def test_without_more_files_existing_clients_are_served_and_new_ones_when_there_
     ) as process:
         endpoint: Any = _Process(process)
         with WireClient(endpoint, timeout=20) as client:
-            client.connected()
+            client.connected(client_id="existing")
             flood = [plain(endpoint) for _ in range(100)]
             for _ in range(10):
                 client.send(PingReq())
@@ -470,7 +470,7 @@ def test_no_name_that_a_peer_sends_is_opened_imported_or_run(
             f"/topics/a?x-amz-customauthorizer-name={path}:f",
             f"/mqtt/{path}",
         ):
-            client.post(target, **{"x-amz-customauthorizer-name": path})
+            client.post(target, b"", **{"x-amz-customauthorizer-name": path})
             client.request("GET", target)
     for name in (path, f"/{path}:lambda_handler", f"http://localhost/{_MARKER}"):
         with WireClient(endpoint) as wire:
