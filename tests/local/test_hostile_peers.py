@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
@@ -196,7 +197,7 @@ def _quietly(function: Callable[[], None]) -> None:
 
 
 def test_when_too_much_waits_for_all_readers_together_the_slowest_is_ended(
-    endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+    endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = endpoint._needs_running().server
     monkeypatch.setattr(server, "unread", Unread(server._unsent_bytes_of, max_bytes=4_000_000))
@@ -215,6 +216,7 @@ def test_when_too_much_waits_for_all_readers_together_the_slowest_is_ended(
                 break
         assert isinstance(ended, events.Disconnected)
         assert ended.client_id.startswith("slow-")
+        assert "clients that do not read, and most of them for this one" in caplog.text
         publisher.send(PingReq())
         assert isinstance(publisher.receive(), PingResp)
     for each in slow:
@@ -280,6 +282,16 @@ def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_aut
         endpoint.wait_for("connected", client_id="patient", timeout=5)
         for each in silent:
             each.close()
+
+
+def test_a_request_has_a_thousand_user_properties_at_most(endpoint: LocalEndpoint) -> None:
+    def header(count: int) -> str:
+        return base64.b64encode(json.dumps([{"": ""}] * count).encode()).decode()
+
+    with HttpClient(endpoint) as client:
+        assert client.post("/topics/a", b"", **{"x-amz-mqtt5-user-properties": header(1_000)}).status == 200
+        assert client.post("/topics/a", b"", **{"x-amz-mqtt5-user-properties": header(1_001)}).status == 429
+    assert "1001 user properties" in endpoint.wait_for(events.Refused, timeout=5).explanation
 
 
 def _is_over(raw: socket.socket) -> bool:
