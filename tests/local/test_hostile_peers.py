@@ -470,7 +470,7 @@ def opened_or_run() -> Iterator[list[str]]:
 def test_no_name_that_a_peer_sends_is_opened_imported_or_run(
     make_endpoint: MakeEndpoint, opened_or_run: list[str]
 ) -> None:
-    path = f"../../tmp/{_MARKER}.py"
+    path = f"../../etc/{_MARKER}.py"
     endpoint = make_endpoint({AUTHORIZER: allow_all}, default_authorizer=AUTHORIZER)
     for server_name in (_MARKER, f"{_MARKER}.example"):
         with pytest.raises(ssl.SSLError):
