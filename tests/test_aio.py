@@ -469,7 +469,7 @@ def test_a_running_handler_may_finish_and_one_that_does_not_is_cancelled(
 
     with caplog.at_level(logging.ERROR):
         run(main())
-    assert not caplog.records
+    assert not [record for record in caplog.records if not record.name.startswith("awscrt")]  # other tests' clients
 
 
 def test_a_handler_may_close_the_connection(here: Place) -> None:
