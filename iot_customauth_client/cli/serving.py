@@ -89,6 +89,8 @@ def _serve(config: LocalConfig, signalled: int) -> int:
         choices=config.choices,
         quotas=config.quotas,
         session_expiry_seconds=config.session_expiry_seconds,
+        max_connections_per_address=config.max_connections_per_address,
+        max_half_open_per_address=config.max_half_open_per_address,
         show_secrets=config.show_secrets,
     )
     if config.ready_file is not None:

@@ -22,6 +22,7 @@ from ..limits import (
 from .choices import Choices
 from .codec import ConnAck, Connect, Property, PropertyValue, ReasonCode, Version, Will
 from .effects import Grant
+from .message import too_many_user_properties
 from .offence import RefusedConnect
 from .permissions import PUBLISH, RETAIN_PUBLISH, Permissions
 from .reserved_topics import ReservedTopics
@@ -139,6 +140,9 @@ def _check_will(will: Will, reserved: ReservedTopics) -> None:
             "will_too_large",
             f"the will has a payload of {len(will.payload)} bytes, AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
         )
+    too_many = too_many_user_properties(will.properties)
+    if too_many is not None:
+        raise RefusedConnect(ReasonCode.QUOTA_EXCEEDED, "will_too_large", f"the will has {too_many}")
     try:
         check_publishable(will.topic, retain=will.retain, reserved=reserved, what="will topic")
         check_response_topic(will.properties)

@@ -11,8 +11,13 @@ is a URL or a command (`outside_call.py`) is run in the same way, and can be mad
                   └── 5 s ────┴──> timed out           one that ran on is abandoned; with `max_abandoned` of them
                                                        alive, further calls of that authorizer are refused at once
 
-The caps are per authorizer: a stuck function can only starve its own users. All state belongs to the event loop's
-thread; a worker thread touches nothing but its own call and reports by `call_soon_threadsafe`.
+The caps are per authorizer: a stuck function can only starve its own users. Whom a call is for is its *source*, the
+address of a peer: of those that wait, each address has its turn, one address may have three quarters of the calls that
+run and half of those that were abandoned, and an eighth of those that run is kept free for connected clients, which
+come first. So neither many strangers nor one that makes the function hang keep others out.
+
+All state belongs to the event loop's thread; a worker thread touches nothing but its own call and reports by
+`call_soon_threadsafe`.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ from typing import Final, Literal, TypeAlias
 from .. import limits
 from ..authorizer.event import AuthorizerEvent
 from .authorizer_files import FunctionSource, FunctionUnavailable
+from .fair_queue import FairQueue
 from .lambda_context import LambdaContext
 from .outside_call import FunctionFailed, InvalidAnswer, OutsideCall
 from .words import counted
@@ -43,9 +49,10 @@ log = logging.getLogger(__name__)
 Outcome: TypeAlias = Literal["answered", "failed", "timed_out", "invalid"]
 
 MAX_RUNNING = 128
-"""Calls of one authorizer that run at once; more of them wait, within their own 5 s."""
+"""Calls of one authorizer that run at once (96 of them for one address); more wait, within their own 5 s."""
 MAX_ABANDONED = 256
-"""Calls of one authorizer that were given up and still run; with so many, new ones are refused."""
+"""Calls of one authorizer that were given up and still run; with so many, new ones are refused; for one address, with
+half of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +68,11 @@ class Answer:
 class AuthorizerCall:
     """One call. `cancel` when nobody waits for the answer any more."""
 
-    def __init__(self, event: AuthorizerEvent, context: LambdaContext, done: Callable[[Answer], None]) -> None:
+    def __init__(
+        self, event: AuthorizerEvent, context: LambdaContext, done: Callable[[Answer], None], source: str | None
+    ) -> None:
         self.event: Final = event
+        self.source: Final = source
         self.context = context
         self.started = time.monotonic()
         self.timer: asyncio.TimerHandle | None = None
@@ -130,7 +140,12 @@ class AuthorizerCalls:
         self._max_running = max_running
         self._max_abandoned = max_abandoned
         self._scrub = scrub
-        self._waiting: collections.OrderedDict[int, AuthorizerCall] = collections.OrderedDict()
+        self._max_for_strangers = max_running - max_running // 8
+        self._max_for_one = max_running - max_running // 4
+        self._max_abandoned_for_one = max_abandoned - max_abandoned // 2
+        self._waiting: FairQueue[AuthorizerCall] = FairQueue()
+        self._running_of: collections.Counter[str] = collections.Counter()
+        self._abandoned_of: collections.Counter[str] = collections.Counter()
         self._running: dict[int, AuthorizerCall] = {}
         self._abandoned: dict[int, AuthorizerCall] = {}
 
@@ -143,10 +158,22 @@ class AuthorizerCalls:
         """Load a function's file in the background, so that its mistakes show before the first device comes."""
         threading.Thread(target=self._warm_up, name="authorizer-load", daemon=True).start()
 
-    def call(self, event: AuthorizerEvent, context: LambdaContext, done: Callable[[Answer], None]) -> AuthorizerCall:
-        """Ask the function; `done` is called once, from the event loop, within the time limit."""
-        call = AuthorizerCall(event, context, done)
-        if len(self._abandoned) >= self._max_abandoned:
+    def call(
+        self,
+        event: AuthorizerEvent,
+        context: LambdaContext,
+        done: Callable[[Answer], None],
+        *,
+        source: str | None = "",
+    ) -> AuthorizerCall:
+        """Ask the function; `done` is called once, from the event loop, within the time limit.
+
+        source: the address of the peer that it is asked for; None for a connected client.
+        """
+        call = AuthorizerCall(event, context, done, source)
+        if len(self._abandoned) >= self._max_abandoned or (
+            source is not None and self._abandoned_of[source] >= self._max_abandoned_for_one
+        ):
             self._loop.call_soon(
                 self._finish,
                 call,
@@ -159,47 +186,57 @@ class AuthorizerCalls:
             )
             return call
         call.timer = self._loop.call_later(self._timeout_seconds, self._time_out, call)
-        self._waiting[id(call)] = call
+        self._waiting.put(source, id(call), call)
         self._start_waiting()
         return call
 
     def close(self) -> list[threading.Thread]:
         """Give up whatever runs; returns the threads that have not ended yet."""
-        calls = [*self._waiting.values(), *self._running.values(), *self._abandoned.values()]
+        calls = [*self._waiting.clear(), *self._running.values(), *self._abandoned.values()]
         for call in calls:
             call.cancel()
             if call.timer is not None:
                 call.timer.cancel()
             call.ask_to_end()
-        self._waiting.clear()
         self._source.close()
         return [call.thread for call in calls if call.thread is not None and call.thread.is_alive()]
 
     # -- on the loop's thread ----------------------------------------------------------------------------------------
 
     def _start_waiting(self) -> None:
-        while self._waiting and len(self._running) < self._max_running:
-            key, call = self._waiting.popitem(last=False)
+        while (call := self._next()) is not None:
             call.thread = threading.Thread(
                 target=self._work, args=(call,), name=f"authorizer-{call.context.function_name}", daemon=True
             )
-            self._running[key] = call
+            self._running[id(call)] = call
+            _count(self._running_of, call, 1)
             try:
                 call.thread.start()
             except RuntimeError as error:  # the system gives no more threads
                 call.thread = None
                 self._ended(call, Answer("failed", call.elapsed_seconds, explanation=f"no thread for it: {error}"))
 
+    def _next(self) -> AuthorizerCall | None:
+        """Take the call that may begin now; None if none may."""
+        if not self._waiting or len(self._running) >= self._max_running:
+            return None
+        full = {source for source, running in self._running_of.items() if running >= self._max_for_one}
+        if self._running_of.total() >= self._max_for_strangers:
+            full.update(self._waiting.sources)
+        return self._waiting.take(frozenset(full))
+
     def _time_out(self, call: AuthorizerCall) -> None:
         limit = f"{self._timeout_seconds:g} s"
-        if self._waiting.pop(id(call), None) is not None:
+        if self._waiting.remove(call.source, id(call)):
             why = (
                 f"no answer within {limit}: it waited behind {counted(len(self._running), 'other call')}"
                 " of the same function"
             )
         else:
             del self._running[id(call)]
+            _count(self._running_of, call, -1)
             self._abandoned[id(call)] = call
+            _count(self._abandoned_of, call, 1)
             call.ask_to_end()
             why = f"the function did not return within {limit}; the service waits no longer either"
         self._finish(call, Answer("timed_out", call.elapsed_seconds, explanation=why))
@@ -207,13 +244,15 @@ class AuthorizerCalls:
 
     def _ended(self, call: AuthorizerCall, answer: Answer) -> None:
         if self._abandoned.pop(id(call), None) is not None:
+            _count(self._abandoned_of, call, -1)
             log.warning(
                 "authorizer function %s ended after %.1f s; its result came too late and is ignored",
                 call.context.function_name,
                 call.elapsed_seconds,
             )
             return
-        self._running.pop(id(call), None)
+        if self._running.pop(id(call), None) is not None:
+            _count(self._running_of, call, -1)
         self._finish(call, answer)
         self._start_waiting()
 
@@ -271,3 +310,11 @@ class AuthorizerCalls:
             self._source.get(timeout=self._timeout_seconds)
         except FunctionUnavailable as error:
             log.error("%s\n%s", error, error.details)
+
+
+def _count(counter: collections.Counter[str], call: AuthorizerCall, change: int) -> None:
+    """Count a call for its source, and remember no source that has none."""
+    if call.source is not None:
+        counter[call.source] += change
+        if not counter[call.source]:
+            del counter[call.source]

@@ -45,6 +45,7 @@ from ..limits import (
     MAX_PAYLOAD_BYTES,
     MAX_QOS,
     MAX_SESSION_EXPIRY_SECONDS,
+    MAX_SUBSCRIPTIONS_PER_ACCOUNT,
     PUBLISHES_PER_SECOND,
 )
 from ..topics import check_topic_name
@@ -71,6 +72,7 @@ from .dialogue import Dialogue, RefusedSubscribe311
 from .effects import Effect, Grant, HangUp, Happened, Hold, Send
 from .events import Decided, Published
 from .faults import Faults
+from .holdings import MAX_HELD_BYTES, Holdings
 from .lifecycle import Lifecycle
 from .message import Message
 from .moment import Moment
@@ -126,6 +128,8 @@ class Broker:
     max_queued_messages, max_queued_bytes: what may wait for one client, or for one shared subscription. A connected
         client over it is disconnected (THROTTLED, code 151), since leaving out messages of QoS 1 would go unnoticed;
         for one that is away, newer messages are dropped.
+    max_held_bytes: what may wait for all clients together; past it, as past the bounds of one.
+    max_subscriptions: of all sessions together; one more is refused with code 151.
     max_retained_messages: of all topics together; one more is refused with code 151.
     max_kept_sessions: without a connection; one more ends the one that was left first.
     max_shared_members: of one shared subscription; one more is refused with code 151.
@@ -150,6 +154,8 @@ class Broker:
         choices: Choices = DEFAULT_CHOICES,
         max_queued_messages: int = MAX_QUEUED_MESSAGES,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
+        max_held_bytes: int = MAX_HELD_BYTES,
+        max_subscriptions: int = MAX_SUBSCRIPTIONS_PER_ACCOUNT,
         max_retained_messages: int = MAX_RETAINED_MESSAGES,
         max_kept_sessions: int = MAX_KEPT_SESSIONS,
         max_shared_members: int = MAX_MEMBERS,
@@ -168,6 +174,7 @@ class Broker:
         self.faults: Final = Faults() if faults is None else faults
         """What is to be done wrong on demand."""
         self._agenda = Agenda()
+        holdings = Holdings(max_held_bytes)
         post = Post(self.faults, self._agenda)
         answers = Answers(post, new_uuid)
         account_quotas = AccountQuotas() if quotas == "aws" else None
@@ -182,8 +189,15 @@ class Broker:
             max_members=max_shared_members,
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
+            holdings=holdings,
         )
-        self._router = Router(deliveries, sharing, max_retained_messages=max_retained_messages, choices=choices)
+        self._router = Router(
+            deliveries,
+            sharing,
+            max_retained_messages=max_retained_messages,
+            max_subscriptions=max_subscriptions,
+            choices=choices,
+        )
         self._sessions = Sessions(
             self._router,
             self._agenda,
@@ -192,6 +206,7 @@ class Broker:
             max_kept=max_kept_sessions,
             max_messages=max_queued_messages,
             max_bytes=max_queued_bytes,
+            holdings=holdings,
         )
         lifecycle = Lifecycle(self._router, new_uuid=_random_uuid, wall_time=wall_time)
         self._connections = Connections(

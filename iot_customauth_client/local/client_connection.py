@@ -54,6 +54,9 @@ LINGER_SECONDS: Final = 2.0
 """How long a connection that was ended waits for its peer to close too."""
 MAX_UNSENT_BYTES: Final = 32 * 1024 * 1024
 """What may wait for a peer that does not read; beyond that it is cut off."""
+READ_BYTES: Final = 16_384
+"""What is read of one connection before the others have their turn: one TLS record. Of the smallest packets, frames
+or chunks that is some 30 ms of work; 256 KiB, asyncio's own measure, would be half a second."""
 
 _LINGER_NOT = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: closing resets the connection
 _PEER_HAS_CLOSED = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last on Linux only
@@ -62,7 +65,7 @@ DropKind: TypeAlias = Literal["rst", "fin"]
 """How a TCP connection is dropped: reset, or ended without a farewell of TLS and MQTT."""
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(asyncio.BufferedProtocol):
     """One accepted connection. All its methods run on the event loop's thread."""
 
     def __init__(self, server: Server, number: int) -> None:
@@ -116,8 +119,21 @@ class ClientConnection(asyncio.Protocol):
         self._limit(HANDSHAKE_SECONDS)
         self.server.opened(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the socket's bytes go: one buffer for all connections, emptied before the next one is read."""
+        del sizehint
+        return self.server.inbox
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take what the socket gave."""
+        self.data_received(bytes(self.server.inbox[:nbytes]))
+
+    def resume_writing(self) -> None:
+        """Note that the peer has read most of what waited for it."""
+        self.server.unread.forget(self.number)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the peer."""
         if self._silent:
             return
         match self.stage:
@@ -216,7 +232,7 @@ class ClientConnection(asyncio.Protocol):
         self._reading.pause(Pause.SILENT)
         if self._timer is not None:
             self._timer.cancel()
-        self.server.is_client(self)
+        self.server.peers.let_in(self.number)
 
     def end_if_peer_has(self) -> None:
         """Abort a silent connection whose peer has closed: nothing else would notice that."""
@@ -236,7 +252,7 @@ class ClientConnection(asyncio.Protocol):
         for output in self._front.receive(data):
             match output:
                 case Reply():
-                    self._transport.write(output.data)
+                    self._put(output.data)
                 case Proxied():
                     self._happened(ProxiedEvent(self.number, output.target))
                 case TurnAway():
@@ -275,7 +291,9 @@ class ClientConnection(asyncio.Protocol):
             self._tls_failed(error)
             return
         if received.to_write:
-            self._transport.write(received.to_write)
+            self._put(received.to_write)  # answers of TLS itself: whoever asks for them without end has to read them
+            if self.left:
+                return
         if self.stage is Stage.TLS and tls.handshake_done:
             self._handshake_done(tls)
         if self.stage in _SHAKING:
@@ -311,9 +329,7 @@ class ClientConnection(asyncio.Protocol):
         """Send plaintext now."""
         if self.left or self._silent or self._tls is None:
             return
-        self._transport.write(self._tls.send(plaintext))
-        if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            self.server.cut_off(self, f"the client does not read: {MAX_UNSENT_BYTES:,} bytes wait for it")
+        self._put(self._tls.send(plaintext))
 
     def pause(self) -> None:
         """Read nothing more from the peer."""
@@ -333,6 +349,7 @@ class ClientConnection(asyncio.Protocol):
     def enter(self, stage: Stage) -> None:
         """Wait for the peer, in a stage that has a time limit."""
         self.stage = stage
+        self.server.peers.is_awaited(self.number)
         self._limit(HTTP_IDLE_SECONDS if stage is Stage.IDLE else CONNECT_SECONDS)
 
     def heard(self) -> None:
@@ -340,6 +357,23 @@ class ClientConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self.stage = Stage.AUTHORIZER
+        self.server.peers.asks(self.number)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits for the peer to read."""
+        return self._transport.get_write_buffer_size()
+
+    def _put(self, data: bytes) -> None:
+        """Write bytes to the socket, as long as the peer reads them; nothing once asyncio knows that it is gone."""
+        if self._transport.is_closing():
+            return
+        self._transport.write(data)
+        unsent = self._transport.get_write_buffer_size()
+        if unsent > MAX_UNSENT_BYTES:
+            self.server.cut_off(self, f"the client does not read: {MAX_UNSENT_BYTES:,} bytes wait for it")
+        elif unsent:
+            self.server.wrote(self, unsent)
 
     # -- ends and times ----------------------------------------------------------------------------------------------
 
@@ -355,7 +389,7 @@ class ClientConnection(asyncio.Protocol):
             if self.left:
                 return
         self.stage = Stage.LEAVING
-        self.server.is_client(self)
+        self.server.peers.leaves(self.number)
         if self._transport.is_closing():
             return
         if self._tls is not None and farewell:

@@ -46,7 +46,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_err
 class EndpointTable(BaseModel):
     """`[endpoint]`, and the flags: each key is a flag with underscores, `hostnames` is `--hostname` repeated.
 
-    `refused_subscribe_311` and `session_expiry_seconds` are no flags: see `LocalEndpoint`.
+    `refused_subscribe_311`, `session_expiry_seconds` and the limits for one address are no flags: see `LocalEndpoint`.
     """
 
     model_config = _STRICT
@@ -62,6 +62,8 @@ class EndpointTable(BaseModel):
     refused_subscribe_311: Literal["hang_up", "suback"] = "hang_up"
     quotas: Literal["off", "aws"] = "off"
     session_expiry_seconds: int = Field(default=DEFAULT_SESSION_EXPIRY_SECONDS, ge=1, le=MAX_SESSION_EXPIRY_SECONDS)
+    max_connections_per_address: int | None = Field(default=None, ge=1)
+    max_half_open_per_address: int | None = Field(default=None, ge=1)
     log_format: LogFormat = "text"
     show_secrets: bool = False
 
@@ -111,6 +113,8 @@ class LocalConfig:
     refused_subscribe_311: Literal["hang_up", "suback"]
     quotas: Literal["off", "aws"]
     session_expiry_seconds: int
+    max_connections_per_address: int | None
+    max_half_open_per_address: int | None
     log_format: LogFormat
     show_secrets: bool
     choices: Choices
@@ -175,6 +179,8 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         refused_subscribe_311=merged.refused_subscribe_311,
         quotas=merged.quotas,
         session_expiry_seconds=merged.session_expiry_seconds,
+        max_connections_per_address=merged.max_connections_per_address,
+        max_half_open_per_address=merged.max_half_open_per_address,
         log_format=merged.log_format,
         show_secrets=merged.show_secrets,
         choices=choices,

@@ -36,7 +36,7 @@ def consult(server: Server, connection: int, question: Question, done: Callable[
 
     event = question.event if server.show_secrets else shown_event(question.event)
     server.log.append(AuthorizerCalled(connection, question.name, cast("dict[str, object]", event)))
-    server.ask(question, answered)
+    server.ask(question, answered, connection=connection)
 
 
 def make_grant(server: Server, question: Question, result: AuthorizerResult, source_ip: str | None) -> Grant:

@@ -30,7 +30,6 @@ from ..limits import (
     MAX_PAYLOAD_BYTES,
     MAX_PUBLISHES_PER_SECOND_PER_CONNECTION,
     MAX_QOS,
-    MAX_SUBSCRIPTIONS_PER_ACCOUNT,
     MAX_SUBSCRIPTIONS_PER_CONNECTION,
     PUBLISHES_PER_SECOND,
     SUBSCRIPTIONS_PER_SECOND,
@@ -60,7 +59,7 @@ from .events import Decided, Published, Subscribed, Unsubscribed
 from .faults import Faults, PacketName
 from .lifecycle import Lifecycle
 from .live_connection import LiveConnection
-from .message import Message
+from .message import Message, too_many_user_properties
 from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedOperation, shorten
 from .permissions import PUBLISH, RETAIN_PUBLISH, SUBSCRIBE
@@ -135,6 +134,9 @@ class Dialogue:
                 ReasonCode.QUOTA_EXCEEDED,
                 f"it published {len(packet.payload)} bytes to {topic!r}: AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
             )
+        too_many = too_many_user_properties(packet.properties)
+        if too_many is not None:
+            raise Offence(ReasonCode.QUOTA_EXCEEDED, f"it published to {topic!r} with {too_many}")
         message = Message.of(
             topic,
             packet.payload,
@@ -302,10 +304,11 @@ class Dialogue:
                     f"subscribe to {topic_filter!r}: the connection has {len(taken)} subscriptions, "
                     f"AWS IoT Core allows {MAX_SUBSCRIPTIONS_PER_CONNECTION}",
                 )
-            if topic_filter not in taken and self._router.is_full:
+            new = len(taken) - len(live.session.subscriptions)
+            if topic_filter not in taken and not self._router.has_room(new + 1):
                 raise RefusedOperation(
                     ReasonCode.QUOTA_EXCEEDED,
-                    f"subscribe to {topic_filter!r}: all clients together have {MAX_SUBSCRIPTIONS_PER_ACCOUNT:,} "
+                    f"subscribe to {topic_filter!r}: all clients together have {self._router.subscriptions:,} "
                     "subscriptions, AWS IoT Core allows no more to an account",
                 )
             if live.quotas is not None and not live.quotas.account.subscriptions.take(moment.now):

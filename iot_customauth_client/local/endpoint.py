@@ -67,6 +67,10 @@ class LocalEndpoint:
         session_expiry_seconds: how long a session is kept without its client, 1 to 604,800: what MQTT 3.1.1 gets, and
             the most that MQTT 5 gets. The service's default is an hour.
         choices: how it behaves where the service's behaviour is not known: see `Choices`.
+        max_connections_per_address: how many TCP connections one address may have at once. By default seven eighths of
+            what the endpoint takes, which is nearly as many as the process may open files (`ulimit -n`).
+        max_half_open_per_address: how many of them may be there that no authorizer has let in yet. By default seven
+            eighths of what the endpoint takes of those: three quarters of its connections, at most 4,096.
         clock: a `ManualClock` lets a test move the endpoint's time: refreshes, the end of a connection's life, session
             and message expiry, delayed wills. Keep alive, sockets and the authorizer's 5 s stay real.
         show_secrets: put user names, passwords and tokens into the events as they are.
@@ -95,6 +99,8 @@ class LocalEndpoint:
         quotas: Quotas = "off",
         session_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
         choices: Choices | None = None,
+        max_connections_per_address: int | None = None,
+        max_half_open_per_address: int | None = None,
         clock: Clock | None = None,
         show_secrets: bool = False,
     ) -> None:
@@ -121,6 +127,8 @@ class LocalEndpoint:
             )
         self._session_expiry_seconds = session_expiry_seconds
         self._choices = DEFAULT_CHOICES if choices is None else choices
+        self._max_connections_per_address = _at_least_one("max_connections_per_address", max_connections_per_address)
+        self._max_half_open_per_address = _at_least_one("max_half_open_per_address", max_half_open_per_address)
         self._clock = clock
         self._faults = EndpointFaults(self._needs_running)
         self._show_secrets = show_secrets
@@ -397,10 +405,18 @@ class LocalEndpoint:
             quotas=self._quotas,
             session_expiry_seconds=self._session_expiry_seconds,
             choices=self._choices,
+            max_connections_per_address=self._max_connections_per_address,
+            max_half_open_per_address=self._max_half_open_per_address,
             faults=self._faults,
             clock=self._clock,
             show_secrets=self._show_secrets,
         )
+
+
+def _at_least_one(name: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise ConfigurationError(f"{name} is {value}: at least 1, or leave it out")
+    return value
 
 
 def _properties(

@@ -4,8 +4,9 @@ One thread appends (the endpoint's); any thread reads. An event gets its sequenc
 sequence numbers have no gaps, so "everything since that event" is a slice. Waiting looks at what is there already and
 then at each newcomer, in the waiting thread or task itself: a predicate that raises hurts its owner only.
 
-The log is bounded: it keeps the last `MAX_EVENTS` events and at most `MAX_PAYLOAD_BYTES` of payloads, and forgets the
-oldest beyond that.
+The log is bounded: it keeps the last `MAX_EVENTS` events and at most `MAX_PAYLOAD_BYTES` of payloads and texts, and
+forgets the oldest beyond that. Texts count because peers choose them: a client id or a topic filter that is refused may
+be as long as a packet.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from .words import counted
 MAX_EVENTS: Final = 100_000
 """Events kept."""
 MAX_PAYLOAD_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of payload kept with them, counted once per event."""
+"""Bytes of payloads, and characters of texts, kept with them; counted once per event."""
+_LONG = 512  # a text within an event is counted from here: most are short, and counting takes time
 
 _SHOWN_ON_TIMEOUT = 5
 
@@ -53,7 +55,7 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Take a new event in, stamp it, and wake whoever waits for its kind. The event must not be shared before."""
-        size = len(getattr(event, "payload", b""))
+        size = _size(event)
         with self._lock:
             self._last += 1
             # A frozen event is completed in place, as dataclasses' own __init__ does: a copy per event is too slow.
@@ -64,7 +66,7 @@ class EventLog:
             while len(self._events) > self._max_events or (
                 self._payload_bytes > self._max_payload_bytes and len(self._events) > 1
             ):
-                self._payload_bytes -= len(getattr(self._events.popleft(), "payload", b""))
+                self._payload_bytes -= _size(self._events.popleft())
             waiters = (*self._waiters.get(event.kind, ()), *self._waiters.get(_ANY, ()))
         for wake in waiters:
             wake()
@@ -256,6 +258,28 @@ class _Search:
             lines[0] = f"({self._log.forgotten - self._after:,} older events are forgotten) {lines[0]}"
         lines += [f"  {event_line(event)}" for event in (same or events)[-_SHOWN_ON_TIMEOUT:]]
         return TimeoutError("\n".join(lines))
+
+
+def _size(event: Event) -> int:
+    """How much an event holds that a peer chose. Needs no more time than there is of it."""
+    payload: bytes | None = getattr(event, "payload", None)
+    if payload is not None:  # by far the most events; their topics were taken, and are short
+        return len(payload)
+    return sum(_text_size(getattr(event, name)) for name in event.__slots__)
+
+
+def _text_size(value: object) -> int:
+    match value:
+        case str():
+            return len(value) if len(value) >= _LONG else 0
+        case tuple() | list():
+            members = cast("Sequence[object]", value)
+            return sum(len(each) if isinstance(each, str) else _text_size(each) for each in members) + 8 * len(members)
+        case dict():
+            pairs = cast("dict[str, object]", value).items()
+            return sum(len(name) + (len(each) if isinstance(each, str) else _text_size(each)) for name, each in pairs)
+        case _:
+            return 0
 
 
 def _kind_name(kind: str | type[Event]) -> str:

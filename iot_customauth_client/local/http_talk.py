@@ -281,7 +281,7 @@ class HttpTalk:
         )
         server.perform(effects)
         if refusal is None:
-            server.is_client(self._line)
+            server.peers.let_in(self._line.number)
             self._answer(exchange.trace_id, ACCEPTED)
         else:
             self._refuse(exchange.trace_id, _as_http(refusal))

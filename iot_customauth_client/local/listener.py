@@ -11,6 +11,9 @@ from .listening_socket import cannot_listen, listen
 
 BACKLOG: Final = 1_024
 """Connections that the system may hold before they are accepted."""
+ACCEPTS_PER_TURN: Final = 64
+"""Connections that are accepted before those that are there have their turn. So often asyncio tries, too, and says so,
+when there are no more files."""
 
 _TURNS_TO_ANNOUNCE: Final = 2  # one makes the transport, the next calls connection_made
 
@@ -18,7 +21,7 @@ _TURNS_TO_ANNOUNCE: Final = 2  # one makes the transport, the next calls connect
 class Listener:
     """Accepts connections, or refuses them while it is interrupted. On the loop's thread only."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, make_protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         self._loop: Final = loop
         self._make_protocol: Final = make_protocol
         self._address: tuple[str, int] = ("", 0)
@@ -28,7 +31,8 @@ class Listener:
     async def start(self, bound: socket.socket) -> None:
         """Accept connections on a bound socket, which is the listener's from now on."""
         self._address = bound.getsockname()[:2]
-        self._server = await self._loop.create_server(self._make_protocol, sock=bound, backlog=BACKLOG)
+        self._server = await self._loop.create_server(self._make_protocol, sock=bound, backlog=ACCEPTS_PER_TURN)
+        bound.listen(BACKLOG)  # asyncio takes one number for both
 
     @property
     def interrupted(self) -> bool:

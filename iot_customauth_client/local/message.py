@@ -22,6 +22,20 @@ _HANDED_ON: Final = frozenset(
 )
 
 
+MAX_USER_PROPERTIES: Final = 1_000
+"""Of one message. Our own bound, far above any use: 29,000 empty ones fit into a packet, and each costs its time anew
+for every subscriber."""
+_PAIR_BYTES: Final = 128  # a pair of strings, whatever it holds
+
+
+def too_many_user_properties(properties: Properties) -> str | None:
+    """Say how many user properties a message would have, if they are more than it may have; else None."""
+    pairs = properties.get(Property.USER_PROPERTY)
+    if not isinstance(pairs, tuple) or len(pairs) <= MAX_USER_PROPERTIES:
+        return None
+    return f"{len(pairs)} user properties: this endpoint takes {MAX_USER_PROPERTIES:,} with one message"
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A published message.
@@ -29,6 +43,7 @@ class Message:
     publisher: client id of who published it; None for the endpoint itself.
     properties: what is handed on unchanged; user properties in their order.
     expires_at: after which it is not delivered any more, on the clock that can be moved; None for never.
+    properties_size: what the properties add to `size`.
     """
 
     topic: str
@@ -38,6 +53,12 @@ class Message:
     publisher: str | None
     properties: Properties
     expires_at: float | None
+    properties_size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that count where messages wait: payload and properties."""
+        return len(self.payload) + self.properties_size
 
     @classmethod
     def of(
@@ -62,7 +83,7 @@ class Message:
         expires_at = None
         if isinstance(expiry, int):
             expires_at = at + min(max(expiry, MIN_MESSAGE_EXPIRY_SECONDS), MAX_MESSAGE_EXPIRY_SECONDS)
-        return cls(topic, payload, qos, retain, publisher, kept, expires_at)
+        return cls(topic, payload, qos, retain, publisher, kept, expires_at, _size(kept))
 
     def expired(self, at: float) -> bool:
         """Tell whether its time is over."""
@@ -77,3 +98,13 @@ class Message:
             return self.properties
         milliseconds = round((self.expires_at - at) * 1_000)  # a float may lack a hair of a whole second
         return {**self.properties, Property.MESSAGE_EXPIRY_INTERVAL: max(milliseconds // 1_000, 0)}
+
+
+def _size(properties: Properties) -> int:
+    size = 0
+    for value in properties.values():
+        if isinstance(value, (str, bytes)):
+            size += len(value)
+        elif isinstance(value, tuple):
+            size += sum(_PAIR_BYTES + len(pair[0]) + len(pair[1]) for pair in value if isinstance(pair, tuple))
+    return size

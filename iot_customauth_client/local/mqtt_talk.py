@@ -131,7 +131,6 @@ class MqttTalk:
             line.turn_away(line.domain.explain(wrong_door))
             return
         line.heard()
-        self._server.is_client(line)
         server = self._server
         server.perform(
             server.broker.malformed(line.number, error, self._decoder.version, now=server.loop.time(), at=server.at())
@@ -169,7 +168,6 @@ class MqttTalk:
     def _authenticate(self, packet: Connect) -> None:
         line = self._line
         line.heard()
-        self._server.is_client(line)
         self._attempt = ConnectAttempt(
             self._server,
             line.number,
@@ -186,6 +184,7 @@ class MqttTalk:
     def _granted(self, packet: Connect, grant: Grant) -> None:
         server, line = self._server, self._line
         line.stage = Stage.LIVE
+        server.peers.let_in(line.number)
         server.perform(server.broker.connect(line.number, packet, grant, now=server.loop.time(), at=server.at()))
         self._release()
 

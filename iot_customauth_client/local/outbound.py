@@ -24,12 +24,13 @@ from math import inf
 from typing import Final
 
 from ..limits import MAX_IN_FLIGHT
+from .holdings import Holdings
 from .message import Message
 
 MAX_QUEUED_MESSAGES: Final = 10_000
 """Messages that may wait for one client. Our own bound: the service does not document one."""
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of payload that may wait for one client. Our own bound."""
+"""Bytes of payloads and properties that may wait for one client. Our own bound."""
 
 _LARGEST_PACKET_ID: Final = 65_535
 
@@ -53,11 +54,13 @@ class Outbound:
     __slots__ = (
         "_again",
         "_first_expiry",
+        "_holdings",
         "_in_flight",
         "_keep_packet_ids",
         "_last_id",
         "_max_bytes",
         "_max_messages",
+        "_purge_after",
         "_queue",
         "_queued_bytes",
         "_stored",
@@ -71,12 +74,14 @@ class Outbound:
         max_messages: int = MAX_QUEUED_MESSAGES,
         max_bytes: int = MAX_QUEUED_BYTES,
         keep_packet_ids: bool = True,
+        holdings: Holdings | None = None,
     ) -> None:
         self.window = 0
         """How many may be in flight; 0 while the client is away."""
         self._max_messages = max_messages
         self._keep_packet_ids = keep_packet_ids
         self._max_bytes = max_bytes
+        self._holdings = Holdings() if holdings is None else holdings
         self._in_flight: dict[int, Delivery] = {}
         self._again: deque[tuple[int, Delivery]] = deque()
         self._taken_ids: dict[int, float] = {}
@@ -85,6 +90,7 @@ class Outbound:
         self._queue: deque[Delivery] = deque()
         self._queued_bytes = 0
         self._first_expiry = inf
+        self._purge_after = 0
         self._last_id = 0
 
     @property
@@ -113,28 +119,40 @@ class Outbound:
         return self.window_open and not self.queued
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a message with so many bytes of payload can be put in."""
+        """Tell whether a message of this size can be put in."""
         waiting = len(self._queue) + len(self._stored)
-        return self.ready or (waiting < self._max_messages and self._queued_bytes + size <= self._max_bytes)
+        return self.ready or (
+            waiting < self._max_messages
+            and self._queued_bytes + size <= self._max_bytes
+            and self._holdings.has_room(size)
+        )
 
     def offer(self, delivery: Delivery) -> bool:
         """Put a delivery at the end; False, and nothing is done, if it has to wait and is over the bounds."""
-        size = len(delivery.message.payload)
+        size = delivery.message.size
         if not self.has_room(size):
             return False
         (self._queue if self.window else self._stored).append(delivery)
-        self._queued_bytes += size
+        self._count(1, size)
         self._first_expiry = min(self._first_expiry, _expiry(delivery))
         return True
 
     def purge(self, at: float) -> list[Delivery]:
-        """Take out what waits for the first time and has expired. Looks through the queues only if there is any."""
+        """Take out what waits for the first time and has expired.
+
+        Looks through the queues only if there is any, and then not before half as many times again as they are long:
+        else a full queue of which one message expires after the other would be gone through for each that comes.
+        """
         if at < self._first_expiry:
+            return []
+        if self._purge_after:
+            self._purge_after -= 1
             return []
         purged = [delivery for delivery in self._waiting() if delivery.message.expired(at)]
         self._stored = deque(delivery for delivery in self._stored if not delivery.message.expired(at))
         self._queue = deque(delivery for delivery in self._queue if not delivery.message.expired(at))
-        self._queued_bytes -= sum(len(delivery.message.payload) for delivery in purged)
+        self._count(-len(purged), -sum(delivery.message.size for delivery in purged))
+        self._purge_after = 0 if len(purged) > self.queued // 2 else self.queued // 2
         self._first_expiry = min(map(_expiry, self._waiting()), default=inf)
         return purged
 
@@ -179,7 +197,9 @@ class Outbound:
         self._taken_ids = {packet_id: self._taken_ids[packet_id] for packet_id, _ in self._again}
         self._stored = deque(delivery for delivery in waiting if delivery.shared is None)
         self._queue.clear()
-        self._queued_bytes = sum(len(delivery.message.payload) for delivery in self._stored)
+        self._count(
+            len(self._stored) - len(waiting), sum(each.message.size for each in self._stored) - self._queued_bytes
+        )
         return shared
 
     def give_up(self, until: float) -> list[Delivery]:
@@ -195,9 +215,19 @@ class Outbound:
             self._again = deque(entry for entry in self._again if entry[0] in self._taken_ids)
         return [delivery for _, delivery in old]
 
+    def end(self) -> None:
+        """Forget everything: the session ends."""
+        self._count(-len(self._stored) - len(self._queue), -self._queued_bytes)
+        for each in (self._in_flight, self._again, self._taken_ids, self._stored, self._queue):
+            each.clear()
+
     def resume(self, receive_maximum: int) -> None:
         """Let messages out, at most so many unacknowledged as the client takes, and never more than 100."""
         self.window = min(receive_maximum, MAX_IN_FLIGHT)
+
+    def _count(self, messages: int, size: int) -> None:
+        self._queued_bytes += size
+        self._holdings.change(messages, size)
 
     def _waiting(self) -> Iterator[Delivery]:
         yield from self._stored
@@ -207,7 +237,7 @@ class Outbound:
         if not queue:
             return None
         delivery = queue.popleft()
-        self._queued_bytes -= len(delivery.message.payload)
+        self._count(-1, -delivery.message.size)
         packet_id = self._new_id()
         self._taken_ids[packet_id] = at
         self._in_flight[packet_id] = delivery

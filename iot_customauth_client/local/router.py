@@ -34,7 +34,7 @@ Key: TypeAlias = Session | str
 class Router:
     """All subscriptions and retained messages. Appends what is to be done to the list of effects it is given."""
 
-    __slots__ = ("_choices", "_deliveries", "_retained", "_sharing", "_tree")
+    __slots__ = ("_choices", "_deliveries", "_max_subscriptions", "_retained", "_sharing", "_subscriptions", "_tree")
 
     def __init__(
         self,
@@ -42,11 +42,14 @@ class Router:
         sharing: Sharing,
         *,
         max_retained_messages: int = MAX_RETAINED_MESSAGES,
+        max_subscriptions: int = MAX_SUBSCRIPTIONS_PER_ACCOUNT,
         choices: Choices = DEFAULT_CHOICES,
     ) -> None:
         self._choices = choices
         self._deliveries = deliveries
         self._sharing = sharing
+        self._max_subscriptions = max_subscriptions
+        self._subscriptions = 0
         self._tree: FilterTree[Key, Subscription | SharedGroup] = FilterTree()
         self._retained = RetainedMessages(max_retained_messages)
 
@@ -57,6 +60,7 @@ class Router:
         session, topic_filter = subscription.session, subscription.topic_filter
         new = topic_filter not in session.subscriptions
         session.subscriptions[topic_filter] = subscription
+        self._subscriptions += new
         if is_shared(topic_filter):
             group = self._sharing.join(subscription)
             self._tree.add(group.plain_filter, topic_filter, group)
@@ -65,10 +69,14 @@ class Router:
             self._tree.add(topic_filter, session, subscription)
         return new
 
+    def has_room(self, more: int = 1) -> bool:
+        """Tell whether there can be so many more subscriptions, of whichever session."""
+        return self.subscriptions + more <= self._max_subscriptions
+
     @property
-    def is_full(self) -> bool:
-        """Whether there are as many subscriptions as an account may have; a shared one counts once."""
-        return len(self._tree) >= MAX_SUBSCRIPTIONS_PER_ACCOUNT
+    def subscriptions(self) -> int:
+        """Subscriptions of all sessions; a shared one counts for each member."""
+        return self._subscriptions
 
     def can_share(self, session: Session, topic_filter: str) -> bool:
         """Tell whether there is room for a session in a shared subscription."""
@@ -86,6 +94,7 @@ class Router:
         session.subscriptions.clear()
 
     def _remove(self, session: Session, topic_filter: str, effects: list[Effect]) -> None:
+        self._subscriptions -= 1
         if not is_shared(topic_filter):
             self._tree.remove(topic_filter, session)
             return

@@ -10,6 +10,7 @@ It never blocks and never raises because of what one peer does.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -23,18 +24,20 @@ from .authorizer_files import function_source
 from .authorizers import LocalAuthorizer
 from .broker import Broker, Quotas
 from .choices import Choices
-from .client_connection import ClientConnection
+from .client_connection import READ_BYTES, ClientConnection
 from .dialogue import RefusedSubscribe311
 from .domains import Domain, Domains
-from .doors import Door, TurnAway
+from .doors import Door
 from .effects import Effect, HangUp, Happened, Hold, Send
 from .event_log import EventLog
-from .events import Connected, Disconnected, Event
+from .events import Connected, Disconnected, Event, TurnedAway
 from .faults import Faults
 from .lambda_context import LambdaContext
 from .listener import Listener
 from .network_faults import NetworkFaults
 from .offence import DisconnectReason
+from .peers import Eviction, PeerLimits, Peers
+from .peers_unread import MAX_UNREAD_BYTES, Unread
 from .place import Place
 from .redaction import scrub
 from .timekeeper import Timekeeper
@@ -52,8 +55,9 @@ EXPIRE_SECONDS: Final = 1.0
 """How often keep alives are looked at."""
 CLOSE_SECONDS: Final = 1.0
 """How long connections may take to end in good order when the endpoint stops."""
-MAX_HALF_OPEN: Final = 4_096
-"""Connections that are not clients yet; see `_half_open_limit`."""
+ACCEPT_AGAIN_SECONDS: Final = 1.0
+"""After how long asyncio accepts again when there were no more files."""
+_NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Server:
@@ -72,6 +76,8 @@ class Server:
         quotas: Quotas,
         session_expiry_seconds: int,
         choices: Choices,
+        max_connections_per_address: int | None,
+        max_half_open_per_address: int | None,
         faults: Faults,
         clock: Clock | None,
         show_secrets: bool,
@@ -105,8 +111,16 @@ class Server:
             for name, authorizer in authorizers.items()
         }
         self._connections: dict[int, ClientConnection] = {}
-        self._half_open: dict[int, ClientConnection] = {}
-        self._max_half_open = _half_open_limit()
+        self.inbox: Final = memoryview(bytearray(READ_BYTES))
+        """Where the bytes of whichever connection is being read are put."""
+        self.peers: Final = Peers(
+            PeerLimits.of(
+                _open_files(),
+                connections_per_address=max_connections_per_address,
+                half_open_per_address=max_half_open_per_address,
+            )
+        )
+        self.unread: Final = Unread(self._unsent_bytes_of)
         self._live: dict[int, str] = {}
         self._outputs: dict[int, ClientConnection] = {}
         self._last_number = 0
@@ -115,10 +129,12 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._all_closed = asyncio.Event()
         self._closing = False
+        self._accepting_again_at = 0.0
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections on a bound socket, and load the authorizers' files."""
         self.port = listening.getsockname()[1]
+        self.loop.set_exception_handler(self._on_loop_error)
         await self._listener.start(listening)
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)
         for calls in self._calls.values():
@@ -155,30 +171,30 @@ class Server:
     # -- what connections call ---------------------------------------------------------------------------------------
 
     def opened(self, connection: ClientConnection) -> None:
-        """Take a new connection in; too many half-open ones cost the oldest of them its place."""
+        """Take a new connection in; too many of them cost one its place, see `peers.py`."""
         if self._closing:  # accepted a moment before the listening socket was closed
             connection.abort()
             return
         self._connections[connection.number] = connection
-        self._half_open[connection.number] = connection
-        if len(self._half_open) > self._max_half_open:
-            oldest = next(iter(self._half_open.values()))
-            oldest.turn_away(
-                TurnAway(
-                    "too_many_half_open",
-                    None,
-                    f"{self._max_half_open:,} connections have sent no CONNECT yet; the oldest of them is closed",
-                )
-            )
+        eviction = self.peers.opened(connection.number, connection.source_ip or "")
+        if eviction is not None:
+            self._evict(eviction)
         self.network_faults.opened(connection)
 
-    def is_client(self, connection: ClientConnection) -> None:
-        """The connection does not count as half-open any more."""
-        self._half_open.pop(connection.number, None)
+    def wrote(self, connection: ClientConnection, unsent_bytes: int) -> None:
+        """Note what waits for a peer; too much for all of them costs the slowest its connection."""
+        slowest = self.unread.wrote(connection.number, unsent_bytes)
+        if slowest is not None:
+            self.unread.forget(slowest)
+            self.cut_off(
+                self._connections[slowest],
+                f"{MAX_UNREAD_BYTES:,} bytes wait for clients that do not read, and most of them for this one",
+            )
 
     def closed(self, connection: ClientConnection) -> None:
         """The transport of a connection has ended."""
-        self._half_open.pop(connection.number, None)
+        self.peers.closed(connection.number)
+        self.unread.forget(connection.number)
         self._outputs.pop(connection.number, None)
         if self._connections.pop(connection.number, None) is not None:
             self.perform(self.broker.closed(connection.number, now=self.loop.time(), at=self.at()))
@@ -202,15 +218,17 @@ class Server:
         """Return how clients are authenticated that have come to a domain."""
         return self._authentications[domain.name]
 
-    def ask(self, question: Question, done: Callable[[Answer], None]) -> None:
-        """Have the authorizer's function called."""
+    def ask(self, question: Question, done: Callable[[Answer], None], *, connection: int) -> None:
+        """Have the authorizer's function called for a connection; those of clients come first."""
+        line = self._connections.get(connection)
+        source = None if connection in self._live else (line and line.source_ip) or ""
         context = LambdaContext(
             question.authorizer.function_name,
             region=self.place.arn_region,
             account=self.place.arn_account,
             timeout_seconds=limits.AUTHORIZER_TIMEOUT_SECONDS,
         )
-        self._calls[question.name].call(question.event, context, done)
+        self._calls[question.name].call(question.event, context, done, source=source)
 
     def is_connected(self, client_id: str) -> bool:
         """Whether a client of this id is connected."""
@@ -264,6 +282,41 @@ class Server:
 
     # -- the loop's own ----------------------------------------------------------------------------------------------
 
+    def _evict(self, eviction: Eviction) -> None:
+        """End a connection at once, so that its file is free for another one."""
+        connection = self._connections.get(eviction.connection)
+        if connection is None:
+            return
+        if not eviction.told:
+            self.log.append(TurnedAway(connection.number, eviction.cause, eviction.explanation))
+        connection.abort()
+
+    def _unsent_bytes_of(self, number: int) -> int:
+        connection = self._connections.get(number)
+        return 0 if connection is None else connection.unsent_bytes
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Say in one line that the files are used up, and free some; asyncio accepts again after a second.
+
+        It tells this for each connection that it tried to accept: once in that second is enough.
+        """
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _NO_MORE_FILES):
+            loop.default_exception_handler(context)
+            return
+        if loop.time() < self._accepting_again_at:
+            return
+        self._accepting_again_at = loop.time() + ACCEPT_AGAIN_SECONDS / 2
+        evictions = self.peers.make_room()
+        log.warning(
+            "no connection can be accepted for a second, existing ones go on: %s; %d that were not let in are closed;"
+            " raise the limit (ulimit -n)",
+            error.strerror,
+            len(evictions),
+        )
+        for eviction in evictions:
+            self._evict(eviction)
+
     def _accept(self) -> ClientConnection:
         self._last_number += 1
         return ClientConnection(self, self._last_number)
@@ -280,9 +333,9 @@ def _as_it_is(text: str, event: AuthorizerEvent) -> str:
     return text
 
 
-def _half_open_limit() -> int:
-    """Half of the file descriptors that the process may open: the other half is for clients."""
+def _open_files() -> int | None:
+    """How many files the process may open; None for any number."""
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_HALF_OPEN if soft == resource.RLIM_INFINITY else min(MAX_HALF_OPEN, max(64, soft // 2))
+    return None if soft == resource.RLIM_INFINITY else soft

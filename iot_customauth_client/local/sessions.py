@@ -23,6 +23,7 @@ from .choices import DEFAULT_CHOICES, Choices
 from .codec import Connect, Property, Version, Will
 from .effects import Effect, Happened
 from .events import SessionEnded
+from .holdings import Holdings
 from .live_connection import LiveConnection, number_of
 from .moment import Moment
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Outbound
@@ -52,6 +53,7 @@ class Sessions:
         "_agenda",
         "_by_client_id",
         "_choices",
+        "_holdings",
         "_kept",
         "_max_bytes",
         "_max_kept",
@@ -71,6 +73,7 @@ class Sessions:
         max_kept: int = MAX_KEPT_SESSIONS,
         max_messages: int = MAX_QUEUED_MESSAGES,
         max_bytes: int = MAX_QUEUED_BYTES,
+        holdings: Holdings | None = None,
     ) -> None:
         self.max_expiry_seconds: Final = max_expiry_seconds
         self._router = router
@@ -79,6 +82,7 @@ class Sessions:
         self._max_kept = max_kept
         self._max_messages = max_messages
         self._max_bytes = max_bytes
+        self._holdings = Holdings() if holdings is None else holdings
         self._by_client_id: dict[str, Session] = {}
         self._kept: dict[Session, None] = {}
         self._wills: deque[LastWill] = deque()
@@ -116,6 +120,7 @@ class Sessions:
             max_messages=self._max_messages,
             max_bytes=self._max_bytes,
             keep_packet_ids=self._choices.packet_id_sent_again == "same",
+            holdings=self._holdings,
         )
         session = Session(client_id, packet.version, expiry_seconds=expiry_seconds, outbound=outbound)
         self._by_client_id[client_id] = session
@@ -150,6 +155,7 @@ class Sessions:
             explanation = _EXPLANATIONS[cause].format(seconds=session.expiry_seconds)
             effects.append(Happened(SessionEnded(session.client_id, cause, explanation)))
         self._router.forget(session, effects)
+        session.outbound.end()
 
     def take_wills(self) -> Iterator[LastWill]:
         """Take out the wills that are due, including those that become due meanwhile."""
@@ -161,6 +167,7 @@ class Sessions:
         return {
             "sessions": len(self._by_client_id),
             "kept_sessions": len(self._kept),
+            "held_bytes": self._holdings.held_bytes,
             "wills_due": len(self._wills),
             "in_flight": sum(session.outbound.in_flight for session in self._by_client_id.values()),
             "queued": sum(session.outbound.queued for session in self._by_client_id.values()),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..topics import split_shared
+from .holdings import Holdings
 from .message import Message
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .session import Session, Subscription
@@ -30,7 +31,17 @@ class Waiting:
 class SharedGroup:
     """The members of one shared subscription."""
 
-    __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_waiting", "members", "pace", "resumption", "topic_filter")
+    __slots__ = (
+        "_bytes",
+        "_holdings",
+        "_max_bytes",
+        "_max_messages",
+        "_waiting",
+        "members",
+        "pace",
+        "resumption",
+        "topic_filter",
+    )
 
     def __init__(
         self,
@@ -39,6 +50,7 @@ class SharedGroup:
         pace: "Rate | None",
         max_messages: int = MAX_QUEUED_MESSAGES,
         max_bytes: int = MAX_QUEUED_BYTES,
+        holdings: Holdings | None = None,
     ) -> None:
         self.topic_filter: Final = topic_filter
         """As subscribed to."""
@@ -49,6 +61,7 @@ class SharedGroup:
         """When the rate lets more out."""
         self._waiting: deque[Waiting] = deque()
         self._bytes = 0
+        self._holdings = Holdings() if holdings is None else holdings
         self._max_messages = max_messages
         self._max_bytes = max_bytes
 
@@ -77,18 +90,31 @@ class SharedGroup:
 
     def store(self, message: Message, until: float) -> bool:
         """Put a message at the end; False, and nothing is done, if there is no room: the older ones stay."""
-        size = len(message.payload)
-        if len(self._waiting) >= self._max_messages or self._bytes + size > self._max_bytes:
+        if (
+            len(self._waiting) >= self._max_messages
+            or self._bytes + message.size > self._max_bytes
+            or not self._holdings.has_room(message.size)
+        ):
             return False
         self._waiting.append(Waiting(message, until))
-        self._bytes += size
+        self._count(1, message.size)
         return True
 
-    def put_back(self, messages: Iterable[Message], until: float) -> None:
-        """Put messages in front, in their order: they were on their way to a member that is gone."""
+    def put_back(self, messages: Iterable[Message], until: float) -> list[Message]:
+        """Put messages in front, in their order: they were on their way to a member that is gone.
+
+        They may be as many again as the bounds let wait, which is what one member can have kept. Returns those over
+        that, from the end: a hundred members that go one after the other must not leave a hundred times as much.
+        """
         returned = [Waiting(message, until) for message in messages]
         self._waiting.extendleft(reversed(returned))
-        self._bytes += sum(len(each.message.payload) for each in returned)
+        self._count(len(returned), sum(each.message.size for each in returned))
+        over: list[Message] = []
+        while len(self._waiting) > 2 * self._max_messages or self._bytes > 2 * self._max_bytes:
+            message = self._waiting.pop().message
+            self._count(-1, -message.size)
+            over.append(message)
+        return over[::-1]
 
     def first(self) -> Waiting:
         """Return the first that waits; there must be one."""
@@ -97,5 +123,9 @@ class SharedGroup:
     def take(self) -> Message:
         """Take out the first that waits; there must be one."""
         message = self._waiting.popleft().message
-        self._bytes -= len(message.payload)
+        self._count(-1, -message.size)
         return message
+
+    def _count(self, messages: int, size: int) -> None:
+        self._bytes += size
+        self._holdings.change(messages, size)

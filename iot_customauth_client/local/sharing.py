@@ -20,6 +20,7 @@ from .agenda import Agenda
 from .deliveries import QUEUE_RATE, Deliveries, dropped
 from .effects import Effect, Happened
 from .events import Queued
+from .holdings import Holdings
 from .message import Message
 from .moment import Moment
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Delivery
@@ -43,6 +44,7 @@ class Sharing:
         "_choose",
         "_deliveries",
         "_groups",
+        "_holdings",
         "_max_bytes",
         "_max_members",
         "_max_messages",
@@ -61,6 +63,7 @@ class Sharing:
         max_members: int = MAX_MEMBERS,
         max_messages: int = MAX_QUEUED_MESSAGES,
         max_bytes: int = MAX_QUEUED_BYTES,
+        holdings: Holdings | None = None,
     ) -> None:
         self._deliveries = deliveries
         self._agenda = agenda
@@ -70,6 +73,7 @@ class Sharing:
         self._max_members = max_members
         self._max_messages = max_messages
         self._max_bytes = max_bytes
+        self._holdings = Holdings() if holdings is None else holdings
         self._groups: dict[str, SharedGroup] = {}
 
     def sizes(self) -> dict[str, int]:
@@ -90,7 +94,13 @@ class Sharing:
         group = self._groups.get(topic_filter)
         if group is None:
             pace = None if self._quotas is None else Rate(SHARED_STORED_MESSAGES_PER_SECOND)
-            group = SharedGroup(topic_filter, pace=pace, max_messages=self._max_messages, max_bytes=self._max_bytes)
+            group = SharedGroup(
+                topic_filter,
+                pace=pace,
+                max_messages=self._max_messages,
+                max_bytes=self._max_bytes,
+                holdings=self._holdings,
+            )
             self._groups[topic_filter] = group
         group.members[subscription.session] = subscription
         return group
@@ -118,7 +128,7 @@ class Sharing:
             for each in online:
                 if self._is_ready(each, message, moment):
                     ready.append(each)
-                elif group.pace is None and each.session.outbound.has_room(len(message.payload)):
+                elif group.pace is None and each.session.outbound.has_room(message.size):
                     # Without a rate, one that is not ready keeps the message in its own queue.
                     busy.append(each)
         chosen = self._shuffled(ready) + self._shuffled(busy)
@@ -157,7 +167,8 @@ class Sharing:
         for topic_filter, messages in by_group.items():
             group = self._groups.get(topic_filter)
             if group is not None:
-                group.put_back(messages, moment.at + self._retention_seconds)
+                over = group.put_back(messages, moment.at + self._retention_seconds)
+                effects.extend(_no_room(group, each) for each in over)
                 self.drain(group, moment, effects)
             else:
                 effects.extend(dropped(None, "", each, "no_member", _NO_MEMBER) for each in messages)
@@ -171,8 +182,7 @@ class Sharing:
             effects.append(Happened(Queued("", group.topic_filter, message.topic, message.payload)))
             self.drain(group, moment, effects)
         else:
-            explanation = f"{group.waiting} messages wait for a member of {group.topic_filter!r}, which is all"
-            effects.append(dropped(None, "", message, "queue_full", explanation))
+            effects.append(_no_room(group, message))
 
     def _give(
         self,
@@ -232,6 +242,11 @@ class Sharing:
 def _is_within_rate(subscription: Subscription, moment: Moment) -> bool:
     live = subscription.session.connection
     return live is None or live.quotas is None or live.quotas.publishes_out.allows(moment.now)
+
+
+def _no_room(group: SharedGroup, message: Message) -> Happened:
+    explanation = f"{group.waiting} messages wait for a member of {group.topic_filter!r}, which is all"
+    return dropped(None, "", message, "queue_full", explanation)
 
 
 _NO_MEMBER: Final = "the shared subscription has no member left"

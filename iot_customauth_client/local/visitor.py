@@ -18,7 +18,7 @@ from .choices import DEFAULT_CHOICES, Choices
 from .codec import Properties, ReasonCode
 from .effects import Effect, Grant, Happened
 from .events import Decided
-from .message import Message
+from .message import Message, too_many_user_properties
 from .offence import DisconnectReason, RefusedOperation, shorten
 from .permissions import CONNECT, PUBLISH, RETAIN_PUBLISH
 from .topic_rules import check_publishable, check_response_topic
@@ -50,6 +50,9 @@ class Visitor:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
             effects.append(self._decided(PUBLISH, message.topic, False, refusal.explanation))
             raise refusal from None
+        too_many = too_many_user_properties(properties)
+        if too_many is not None:
+            raise RefusedOperation(ReasonCode.QUOTA_EXCEEDED, f"publish to {message.topic!r} with {too_many}")
         if self._choices.connect_over_https == "asked":
             self._ask(CONNECT, "", effects)
         self._ask(PUBLISH, message.topic, effects)

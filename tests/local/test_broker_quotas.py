@@ -7,7 +7,7 @@ from broker_driver import ACCOUNT, REGION, V5, V311, Driver, grant, only
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_customauth_client.local import quotas, router
+from iot_customauth_client.local import quotas
 from iot_customauth_client.local.broker import Broker, Hold, Quotas
 from iot_customauth_client.local.codec import (
     NO_PROPERTIES,
@@ -480,18 +480,3 @@ def test_what_is_over_the_rate_of_all_does_not_count_for_ones_own_and_the_other_
     assert [one.take(0) for _ in range(3)] == [True, True, False]
     assert [other.take(0.5) for _ in range(4)] == [True, False, False, False]
     assert [other.take(1) for _ in range(3)] == [True, True, False]
-
-
-# -- counts, which always hold ----------------------------------------------------------------------------------------
-
-
-def test_an_account_has_no_more_subscriptions_than_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router, "MAX_SUBSCRIPTIONS_PER_ACCOUNT", 3)
-    driver = driven("off")
-    driver.connect(1)
-    driver.connect(2)
-    driver.subscribe(1, "a", "b", "$share/g/c")
-    assert only(driver.subscribe(2, "a"), SubAck).reason_codes == (151,)
-    assert only(driver.subscribe(1, "a"), SubAck).reason_codes == (1,)
-    driver.close(1)
-    assert only(driver.subscribe(2, "a"), SubAck).reason_codes == (1,)

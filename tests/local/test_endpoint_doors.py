@@ -8,6 +8,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from mqtt_wire import USERNAME, WireClient, serves_a_good_client
@@ -303,7 +304,7 @@ def test_a_client_that_closes_while_it_is_hung_up_on_disturbs_nobody(
 
 def test_half_open_connections_beyond_the_limit_cost_the_oldest_its_place(endpoint: LocalEndpoint) -> None:
     server = endpoint._needs_running().server
-    server._max_half_open = 5
+    server.peers.limits = replace(server.peers.limits, half_open=5)
     peers = [dial(endpoint) for _ in range(6)]
     try:
         assert read_all(peers[0]) == b""

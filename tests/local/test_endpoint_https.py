@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
@@ -420,11 +421,8 @@ def test_a_second_request_has_as_little_time_as_the_first(
 def test_a_client_that_was_let_in_keeps_its_place_when_strangers_come(
     https: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iot_customauth_client.local import server
-
-    monkeypatch.setattr(server, "_half_open_limit", lambda: 2)
-    https.stop()
-    https.start()
+    peers = https._needs_running().server.peers
+    monkeypatch.setattr(peers, "limits", replace(peers.limits, half_open=2))
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(HttpClient(https))
         assert client.post("/topics/a", **BEARER).status == 200

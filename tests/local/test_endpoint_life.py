@@ -47,7 +47,7 @@ def test_nothing_is_left_behind(password_authorizer: LocalAuthorizer) -> None:
             raw.sendall(b"\x16\x03\x01")
             ca_file, server = endpoint.ca_file, endpoint._needs_running().server
         assert not server._connections
-        assert not server._half_open
+        assert not any(server.peers.sizes().values())
         assert not any(server.broker.sizes().values())
         assert not asyncio.all_tasks(server.loop)
         assert not ca_file.exists()
@@ -69,7 +69,7 @@ def test_connections_that_came_and_went_leave_nothing_in_the_server(endpoint: Lo
         endpoint.wait_for("closed", connection=number, timeout=5)
     server = endpoint._needs_running().server
     assert not server._connections
-    assert not server._half_open
+    assert not any(server.peers.sizes().values())
     assert not server._outputs
     assert not server._live
     assert not server.timekeeper.refreshing

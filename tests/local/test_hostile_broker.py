@@ -1,0 +1,278 @@
+"""What one client, or many, can make the broker hold and compute: bounded, whoever asks for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from broker_driver import ACCOUNT, REGION, Driver, only
+
+from iot_customauth_client.authorizer.event import build_event
+from iot_customauth_client.local import redaction
+from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.codec import (
+    NO_PROPERTIES,
+    CodecError,
+    ConnAck,
+    Connect,
+    Decoder,
+    Property,
+    Publish,
+    ReasonCode,
+    SubAck,
+    Subscribe,
+    SubscribeRequest,
+    Version,
+    Will,
+    encode,
+)
+from iot_customauth_client.local.event_log import EventLog
+from iot_customauth_client.local.events import Disconnected, Dropped, Refused
+from iot_customauth_client.local.holdings import OVERHEAD_BYTES
+from iot_customauth_client.local.message import MAX_USER_PROPERTIES, Message
+from iot_customauth_client.local.outbound import Delivery, Outbound
+from iot_customauth_client.local.retained import RetainedMessages
+from iot_customauth_client.local.routing import FilterTree
+from iot_customauth_client.local.shared_group import SharedGroup
+
+V5 = Version.MQTT5
+
+
+def broker(**bounds: int) -> Broker:
+    return Broker(region=REGION, account=ACCOUNT, **bounds)  # type: ignore[arg-type]
+
+
+def keeping(number: int) -> Connect:
+    properties = {Property.SESSION_EXPIRY_INTERVAL: 600}
+    return Connect(V5, f"keeper-{number}", True, 60, properties=properties)
+
+
+def user_properties(count: int) -> dict[Property, tuple[tuple[str, str], ...]]:
+    return {Property.USER_PROPERTY: (("", ""),) * count}
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_packet_of_256_mib_is_refused_from_its_header() -> None:
+    decoder = Decoder(max_packet_bytes=149_504)
+    with pytest.raises(CodecError) as refused:
+        decoder.feed(b"\x10\xff\xff\xff\x7f" + b"\0" * 10)
+    assert refused.value.reason_code == ReasonCode.PACKET_TOO_LARGE
+    assert decoder.buffered_bytes == 0
+
+
+def test_a_connect_of_300_kb_is_refused_before_the_rest_of_it_comes() -> None:
+    decoder = Decoder(max_packet_bytes=149_504)
+    with pytest.raises(CodecError):
+        decoder.feed(b"\x10\xe0\xa7\x12")
+    assert decoder.buffered_bytes == 0
+
+
+def test_a_message_has_a_thousand_user_properties_at_most() -> None:
+    driver = Driver()
+    driver.connect(1)
+    driver.subscribe(1, "a")
+    driver.receive(1, Publish("a", b"", properties=user_properties(MAX_USER_PROPERTIES)))
+    assert len(driver.received(1)) == 1
+    driver.receive(1, Publish("a", b"", properties=user_properties(MAX_USER_PROPERTIES + 1)))
+    assert driver.disconnects(1) == [ReasonCode.QUOTA_EXCEEDED]
+    assert "1001 user properties" in driver.last(Disconnected).explanation
+
+
+def test_so_has_a_will() -> None:
+    driver = Driver()
+    will = Will("a", b"", properties=user_properties(MAX_USER_PROPERTIES + 1))
+    answer = only(driver.connect(1, Connect(V5, "c", will=will)), ConnAck)
+    assert answer.reason_code == ReasonCode.QUOTA_EXCEEDED
+    assert driver.last(Refused).cause == "will_too_large"
+
+
+def test_properties_count_where_messages_wait() -> None:
+    outbound = Outbound(max_bytes=100_000)
+    heavy = Message.of(
+        "a", b"", qos=1, retain=False, publisher=None, properties=user_properties(MAX_USER_PROPERTIES), at=0.0
+    )
+    assert not outbound.offer(Delivery(heavy, False))
+    assert outbound.offer(Delivery(Message("a", b"x" * 100_000, 1, False, None, NO_PROPERTIES, None), False))
+
+
+def test_retained_messages_are_bounded_in_bytes_too() -> None:
+    retained = RetainedMessages(max_bytes=1_000)
+
+    def message(topic: str, size: int) -> Message:
+        return Message(topic, b"x" * size, 0, True, None, NO_PROPERTIES, None)
+
+    retained.keep(message("a", 900))
+    assert not retained.has_room(message("b", 101), 0.0)
+    assert retained.has_room(message("a", 1_000), 0.0)  # in the place of its last one
+    retained.keep(message("a", 0))
+    assert retained.size == 0
+    assert retained.has_room(message("b", 1_000), 0.0)
+
+
+def test_what_is_stored_for_all_clients_together_is_bounded_and_given_back() -> None:
+    driver = Driver(broker(max_held_bytes=2 * (100 + OVERHEAD_BYTES)))
+    for number in (1, 2, 3):
+        driver.connect(number, keeping(number))
+        driver.subscribe(number, "a")
+        driver.close(number)
+    driver.connect(9)
+    driver.publish(9, "a", b"x" * 100, qos=1)
+    assert [event.cause for event in driver.of(Dropped)] == ["queue_full"]
+    assert driver.broker.sizes()["held_bytes"] == 2 * (100 + OVERHEAD_BYTES)
+    driver.connect(11, Connect(V5, "keeper-1", False, 60))
+    driver.acknowledge(11)
+    assert driver.broker.sizes()["held_bytes"] == 100 + OVERHEAD_BYTES
+    driver.advance(601)
+    assert driver.broker.sizes()["held_bytes"] == 0
+
+
+def test_what_members_leave_behind_cannot_pile_up_in_their_group() -> None:
+    group = SharedGroup("$share/g/a", pace=None, max_messages=10)
+    over: list[Message] = []
+    for _ in range(100):
+        over += group.put_back([Message("a", b"x", 1, False, None, NO_PROPERTIES, None)] * 10, 1.0)
+    assert group.waiting == 20
+    assert len(over) == 980
+
+
+def test_all_sessions_together_have_so_many_subscriptions_and_no_more() -> None:
+    driver = Driver(broker(max_subscriptions=3))
+    driver.connect(1)
+    driver.connect(2)
+    driver.subscribe(1, "a", "$share/g/a")
+    requests = tuple(SubscribeRequest(each, 0) for each in ("x", "y"))
+    answer = only(driver.receive(2, Subscribe(1, requests)), SubAck)
+    assert answer.reason_codes == (0, ReasonCode.QUOTA_EXCEEDED)
+    assert only(driver.subscribe(1, "a"), SubAck).reason_codes == (1,)  # one that is there already
+    driver.close(1)
+    assert only(driver.subscribe(2, "y", "z"), SubAck).reason_codes == (1, 1)
+
+
+def test_half_a_packet_that_never_ends_is_ended_by_the_keep_alive() -> None:
+    driver = Driver()
+    driver.connect(1)
+    decoder = Decoder(version=V5)
+    whole = encode(Publish("a", b"x" * 100), V5)
+    for at in range(89):
+        assert decoder.feed(whole[at : at + 1]) == []  # so the broker hears nothing
+        driver.wait(1)
+    driver.wait(2)
+    assert driver.last(Disconnected).reason == "MQTT_KEEP_ALIVE_TIMEOUT"
+
+
+# -- work: counted, not timed -----------------------------------------------------------------------------------------
+
+
+def work(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> int:
+    """How often a message was asked whether it has expired."""
+    asked = itertools.count()
+    expired = Message.expired
+
+    def counted(message: Message, at: float) -> bool:
+        next(asked)
+        return expired(message, at)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Message, "expired", counted)
+        do()
+    return next(asked)
+
+
+def expiring(topic: str, number: int) -> Message:
+    return Message(topic, b"x", 1, True, None, NO_PROPERTIES, float(number))
+
+
+@pytest.mark.parametrize("size", [100, 400])
+def test_a_full_queue_in_which_one_message_expires_after_the_other_costs_the_same_for_each(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    outbound = Outbound(max_messages=size)
+    for number in range(size):
+        outbound.offer(Delivery(expiring("a", number), False))
+
+    def flood() -> None:
+        for number in range(size, 5 * size):
+            if not outbound.offer(Delivery(expiring("a", number), False)) and outbound.purge(float(number - size)):
+                outbound.offer(Delivery(expiring("a", number), False))
+
+    assert work(monkeypatch, flood) < 12 * 4 * size
+
+
+@pytest.mark.parametrize("size", [100, 400])
+def test_retained_messages_that_expire_one_after_the_other_cost_the_same_for_each_publish(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    retained = RetainedMessages(size)
+    for number in range(size):
+        retained.keep(expiring(f"t/{number}", number))
+
+    def flood() -> None:
+        for number in range(size, 5 * size):
+            message = expiring(f"t/{number}", number)
+            if retained.has_room(message, float(number - size)):
+                retained.keep(message)
+
+    assert work(monkeypatch, flood) < 12 * 4 * size
+
+
+def test_looking_for_room_costs_nothing_while_no_retained_message_can_have_expired(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    retained = RetainedMessages(100)
+    for number in range(100):
+        retained.keep(Message(f"t/{number}", b"x", 0, True, None, NO_PROPERTIES, None))
+    refused = Message("new", b"x", 0, True, None, NO_PROPERTIES, None)
+    assert work(monkeypatch, lambda: [retained.has_room(refused, 1.0) for _ in range(100)]) == 0
+
+
+def test_no_number_of_filters_makes_a_match_look_at_more_than_two_branches_a_level() -> None:
+    tree: FilterTree[int, int] = FilterTree()
+    for bits in range(256):
+        topic_filter = "/".join("+" if bits >> level & 1 else "h" for level in range(8))
+        tree.add(topic_filter, bits, bits)
+    for number in range(20_000):
+        tree.add(f"h/{number}/h/h", number, number)
+    assert len(tree.match("/".join("h" * 8))) == 256
+    assert tree.match("no/such/topic") == []
+    for number in range(20_000):
+        tree.remove(f"h/{number}/h/h", number)
+    for bits in range(256):
+        tree.remove("/".join("+" if bits >> level & 1 else "h" for level in range(8)), bits)
+    assert tree.nodes() == 0
+
+
+def test_topics_that_nobody_subscribed_to_leave_nothing() -> None:
+    driver = Driver()
+    driver.connect(1)
+    before = driver.broker.sizes() | {"policy_answers": 0}
+    for number in range(2_000):
+        driver.publish(1, f"topic/{number}")
+    assert driver.broker.sizes() | {"policy_answers": 0} == before
+    assert driver.broker.sizes()["policy_answers"] <= 512
+
+
+# -- what is told about it --------------------------------------------------------------------------------------------
+
+
+def test_texts_that_peers_choose_count_in_the_log() -> None:
+    log = EventLog(max_payload_bytes=100_000)
+    for _ in range(100):
+        log.append(Refused(1, "c" * 60_000, "client_id_invalid", None, "too long"))
+    assert len(log) == 1
+    assert log.forgotten == 99
+    log.append(Refused(1, "c", "client_id_invalid", None, "short"))
+    assert len(log) == 2
+
+
+def test_a_request_of_thousands_of_values_is_not_looked_through_for_each_of_them() -> None:
+    query = "&".join(f"{number:x}=secret{number}" for number in range(8_000))
+    event = build_event(connection_id="id", signature_verified=False, query_string=query, headers={})
+    compared = len(redaction._written(event, with_username=True)) * len(query)
+    assert compared > redaction._LOOKED_THROUGH_CHARACTERS  # else this shows nothing
+    shown = redaction.scrub(f"ValueError: {query}", event)
+    assert shown.startswith("<")
+    assert "secret" not in shown
+    assert redaction.scrub("ValueError: secret17 is wrong", event) == "ValueError: <hidden> is wrong"
