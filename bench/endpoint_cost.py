@@ -86,7 +86,9 @@ def idle(name: str, checkout: Path, connections: int) -> None:
     cpu = cpu_seconds(pid) - cpu
     per, theirs = (host.ask("memory") - memory) / connections, (pss_bytes() - own) / connections
     print(f"{name}: {connections:,} connections, TLS and MQTT 5, in {connecting:.1f} s, one after the other")
-    print(f"    {connecting / connections * 1e3:.2f} ms each, of which {cpu / connections * 1e3:.2f} ms CPU of the endpoint")
+    print(
+        f"    {connecting / connections * 1e3:.2f} ms each, of which {cpu / connections * 1e3:.2f} ms CPU of the endpoint"
+    )
     print(f"    memory for each: {per / 1024:.1f} KiB at the endpoint, {theirs / 1024:.1f} KiB at the clients")
     cpu = cpu_seconds(pid)
     time.sleep(10)
@@ -205,7 +207,9 @@ def log_memory() -> None:
     for count in (100_000, 100_000, 1_000_000):
         kept = host.ask("fill", count=count)
         memory = host.ask("memory") - before
-        print(f"event log after {count:,} more `delivered` events of 128 bytes: {kept:,} kept, {memory / 2**20:.1f} MiB")
+        print(
+            f"event log after {count:,} more `delivered` events of 128 bytes: {kept:,} kept, {memory / 2**20:.1f} MiB"
+        )
     host.close()
 
 

@@ -114,7 +114,7 @@ class Dialogue:
                 ReasonCode.QOS_NOT_SUPPORTED,
                 f"it published to {packet.topic!r} with QoS {packet.qos}: AWS IoT Core supports 0 and 1",
             )
-        topic = live.incoming_aliases.resolve(packet)
+        topic = live.incoming_aliases.resolve(packet) if packet.properties else packet.topic
         if len(packet.payload) > MAX_PAYLOAD_BYTES:
             # The service disconnects for this with CLIENT_ERROR (AWS page "Lifecycle events").
             raise Offence(
@@ -171,7 +171,10 @@ class Dialogue:
                 effects.append(dropped(live.number, live.client_id, message, "receive_maximum", explanation))
                 return False
             live.unanswered.add(packet.packet_id)
-        throttled = self._faults.take(("throttle",), "PUBLISH", live.client_id, (message.topic,)) is not None
+        throttled = (
+            bool(self._faults.pending)
+            and self._faults.take(("throttle",), "PUBLISH", live.client_id, (message.topic,)) is not None
+        )
         if not throttled and (live.quotas is None or live.quotas.publishes_in.take(moment.now)):
             return True
         explanation = (
@@ -192,11 +195,12 @@ class Dialogue:
     ) -> None:
         try:
             check_publishable(message.topic, retain=message.retain)
-            check_response_topic(packet.properties)
+            if packet.properties:
+                check_response_topic(packet.properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
             _refuse(live, PUBLISH, message.topic, refusal, effects)
-        if packet.qos:
+        if packet.qos and self._faults.pending:
             self._answer_by_fault(live, PUBLISH, message.topic, effects)
         _ask_policy(live, PUBLISH, message.topic, effects)
         if not message.retain:

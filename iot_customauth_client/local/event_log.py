@@ -33,6 +33,12 @@ MAX_PAYLOAD_BYTES: Final = 64 * 1024 * 1024
 
 _SHOWN_ON_TIMEOUT = 5
 
+_WITH_PAYLOAD: Final = frozenset(
+    kind for kind, cls in EVENT_KINDS.items() if any(each.name == "payload" for each in fields(cls))
+)
+_set_sequence: Final = Event.__dict__["sequence"].__set__
+_set_at: Final = Event.__dict__["at"].__set__
+
 EventT = TypeVar("EventT", bound=Event)
 Wake = Callable[[], None]
 
@@ -53,21 +59,37 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Take a new event in, stamp it, and wake whoever waits for its kind. The event must not be shared before."""
-        size = len(getattr(event, "payload", b""))
+        self.extend((event,))
+
+    def extend(self, events: Sequence[Event]) -> None:
+        """Do the same with several events that happened at once, in their order."""
         with self._lock:
-            self._last += 1
-            # A frozen event is completed in place, as dataclasses' own __init__ does: a copy per event is too slow.
-            object.__setattr__(event, "sequence", self._last)
-            object.__setattr__(event, "at", datetime.now(UTC))
-            self._events.append(event)
-            self._payload_bytes += size
+            at = datetime.now(UTC)
+            sequence, payload_bytes = self._last, self._payload_bytes
+            for event in events:
+                sequence += 1
+                # A frozen event is completed in place, as dataclasses' own __init__ does: a copy each is too slow.
+                _set_sequence(event, sequence)
+                _set_at(event, at)
+                if event.kind in _WITH_PAYLOAD:
+                    payload_bytes += _payload_bytes(event)
+            self._last = sequence
+            self._events.extend(events)
             while len(self._events) > self._max_events or (
-                self._payload_bytes > self._max_payload_bytes and len(self._events) > 1
+                payload_bytes > self._max_payload_bytes and len(self._events) > 1
             ):
-                self._payload_bytes -= len(getattr(self._events.popleft(), "payload", b""))
-            waiters = (*self._waiters.get(event.kind, ()), *self._waiters.get(_ANY, ()))
+                oldest = self._events.popleft()
+                if oldest.kind in _WITH_PAYLOAD:
+                    payload_bytes -= _payload_bytes(oldest)
+            self._payload_bytes = payload_bytes
+            waiters = self._those_waiting_for(events) if self._waiters else ()
         for wake in waiters:
             wake()
+
+    def _those_waiting_for(self, events: Sequence[Event]) -> list[Wake]:
+        """Return each that waits for one of these, once."""
+        kinds = dict.fromkeys((*(event.kind for event in events), _ANY))
+        return [wake for kind in kinds for wake in self._waiters.get(kind, ())]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -214,6 +236,10 @@ class EventLog:
 
 
 _ANY = "*"
+
+
+def _payload_bytes(event: Event) -> int:
+    return len(cast("bytes", event.payload))  # type: ignore[attr-defined]  # one of `_WITH_PAYLOAD`
 
 
 class _Search:

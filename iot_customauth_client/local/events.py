@@ -22,6 +22,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar, Final, Literal, TypeAlias
 
+from .quick_values import quickly_made
+
 AuthorizerOutcome: TypeAlias = Literal["allowed", "denied", "failed", "timed_out", "invalid"]
 """`allowed` and `denied`: it answered so. `failed`: it raised. `timed_out`: no answer within 5 s. `invalid`: it
 answered, but with a result that the service would not accept."""
@@ -288,6 +290,7 @@ class Refused(Event):
 # -- a connected client -------------------------------------------------------------------------------------------
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Decided(Event):
     """It was decided whether the client may do something.
@@ -334,6 +337,7 @@ class Unsubscribed(Event):
     topic_filters: tuple[str, ...]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Published(Event):
     """A message was accepted: from a client, as a client's will, or from the endpoint itself."""
@@ -352,6 +356,7 @@ class Published(Event):
     """The DUP flag of the packet."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Delivered(Event):
     """A message was sent to a subscriber."""
@@ -367,6 +372,7 @@ class Delivered(Event):
     """The RETAIN flag as sent to this subscriber."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Acknowledged(Event):
     """A subscriber acknowledged a message of QoS 1 (its PUBACK arrived)."""
@@ -378,6 +384,7 @@ class Acknowledged(Event):
     packet_id: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Queued(Event):
     """A message of QoS 1 was stored for somebody who is away: a session, or all members of a shared subscription."""
@@ -392,6 +399,7 @@ class Queued(Event):
     payload: bytes
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Dropped(Event):
     """A message was given up: it is not delivered, or not taken from its publisher."""

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from ..limits import MAX_MESSAGE_EXPIRY_SECONDS, MIN_MESSAGE_EXPIRY_SECONDS
 from .codec import NO_PROPERTIES, Properties, Property
+from .quick_values import quickly_made
 
 # MQTT-3.3.2-4, -15, -16, -17, -18, -20: these travel unchanged; the message expiry travels as what is left of it.
 _HANDED_ON: Final = frozenset(
@@ -22,6 +23,7 @@ _HANDED_ON: Final = frozenset(
 )
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Message:
     """A published message.

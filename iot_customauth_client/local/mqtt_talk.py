@@ -64,7 +64,7 @@ class MqttTalk:
 
     def send(self, packet: Packet) -> None:
         """Put a packet into this turn's output."""
-        if self._too_old(packet):
+        if self._ends_at is not None and self._too_old(packet):
             self._end_of_life()
             return
         self._unsent.append(encode(packet, self._decoder.version or Version.MQTT5))
@@ -107,6 +107,7 @@ class MqttTalk:
     def _take(self, packets: list[Packet], error: CodecError | None) -> None:
         """Hand packets to the broker, in order; behind a CONNECT they wait for the authorizer."""
         server, line = self._server, self._line
+        now, at = server.loop.time(), server.at()  # of all of them: they came together
         for index, packet in enumerate(packets):
             if line.stage is Stage.CONNECT and isinstance(packet, Connect):
                 self._held, self._held_error = packets[index + 1 :], error
@@ -114,10 +115,10 @@ class MqttTalk:
                 return
             if self._over:
                 return
-            if self._too_old(packet):
+            if self._ends_at is not None and self._too_old(packet):
                 self._end_of_life()
                 return
-            server.perform(server.broker.receive(line.number, packet, now=server.loop.time(), at=server.at()))
+            server.perform(server.broker.receive(line.number, packet, now=now, at=at))
         if error is not None and not self._over:
             self._malformed(error)
 

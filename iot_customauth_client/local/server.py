@@ -27,7 +27,7 @@ from .dialogue import RefusedSubscribe311
 from .doors import Door, ServedNames, TurnAway
 from .effects import Effect, HangUp, Happened, Hold, Send
 from .event_log import EventLog
-from .events import Connected, Disconnected, Event
+from .events import Acknowledged, Connected, Delivered, Disconnected, Event, Published
 from .faults import Faults
 from .lambda_context import LambdaContext
 from .listener import Listener
@@ -50,6 +50,7 @@ EXPIRE_SECONDS: Final = 1.0
 """How often keep alives are looked at."""
 CLOSE_SECONDS: Final = 1.0
 """How long connections may take to end in good order when the endpoint stops."""
+_QUIET: Final = frozenset({Published.kind, Delivered.kind, Acknowledged.kind})
 MAX_HALF_OPEN: Final = 4_096
 """Connections that are not clients yet; see `_half_open_limit`."""
 
@@ -100,6 +101,7 @@ class Server:
         self._max_half_open = _half_open_limit()
         self._live: dict[int, str] = {}
         self._outputs: dict[int, ClientConnection] = {}
+        self._happenings: list[Event] = []
         self._last_number = 0
         self._listener: Final = Listener(loop, self._accept)
         self.network_faults: Final = NetworkFaults(self._listener, self._connections, self._live)
@@ -211,26 +213,30 @@ class Server:
     # -- effects -----------------------------------------------------------------------------------------------------
 
     def perform(self, effects: Iterable[Effect]) -> None:
-        """Carry effects out in order."""
+        """Carry effects out in order. The events among them go into the log together, when the others are done."""
+        connections = self._connections
         for effect in effects:
+            if isinstance(effect, Happened):
+                self._happened(effect.event)
+                continue
+            connection = connections.get(effect.connection)
+            if connection is None:
+                continue
             match effect:
                 case Send():
-                    connection = self._connections.get(effect.connection)
-                    if connection is not None:
-                        connection.send(effect.packet)
-                case Happened():
-                    self._happened(effect.event)
+                    connection.send(effect.packet)  # which may end a connection, and so come back here
                 case HangUp():
-                    connection = self._connections.get(effect.connection)
-                    if connection is not None:
-                        connection.hang_up()
+                    connection.hang_up()
                 case Hold():
-                    connection = self._connections.get(effect.connection)
-                    if connection is not None:
-                        connection.hold(effect.seconds)
+                    connection.hold(effect.seconds)
+        if self._happenings:
+            happenings, self._happenings = self._happenings, []
+            self.log.extend(happenings)
 
     def _happened(self, event: Event) -> None:
-        self.log.append(event)
+        self._happenings.append(event)
+        if event.kind in _QUIET:
+            return
         if isinstance(event, Connected):
             self._live[event.connection] = event.client_id
         elif isinstance(event, Disconnected):
