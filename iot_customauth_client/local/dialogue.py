@@ -121,15 +121,18 @@ class Dialogue:
                 ReasonCode.QUOTA_EXCEEDED,
                 f"it published {len(packet.payload)} bytes to {topic!r}: AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
             )
-        message = Message.of(
-            topic,
-            packet.payload,
-            qos=packet.qos,
-            retain=packet.retain,
-            publisher=live.client_id,
-            properties=packet.properties,
-            at=moment.at,
-        )
+        if packet.properties:
+            message = Message.of(
+                topic,
+                packet.payload,
+                qos=packet.qos,
+                retain=packet.retain,
+                publisher=live.client_id,
+                properties=packet.properties,
+                at=moment.at,
+            )
+        else:
+            message = Message(topic, packet.payload, packet.qos, packet.retain, live.client_id, packet.properties, None)
         try:
             if not self._is_within_limits(live, packet, message, moment, effects):
                 return

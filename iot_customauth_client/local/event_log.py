@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Final, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, cast, overload
 
 from .._suggest import unknown
 from .event_text import event_line
@@ -66,21 +66,22 @@ class EventLog:
         with self._lock:
             at = datetime.now(UTC)
             sequence, payload_bytes = self._last, self._payload_bytes
+            event: Any
             for event in events:
                 sequence += 1
                 # A frozen event is completed in place, as dataclasses' own __init__ does: a copy each is too slow.
                 _set_sequence(event, sequence)
                 _set_at(event, at)
                 if event.kind in _WITH_PAYLOAD:
-                    payload_bytes += _payload_bytes(event)
+                    payload_bytes += len(event.payload)
             self._last = sequence
             self._events.extend(events)
             while len(self._events) > self._max_events or (
                 payload_bytes > self._max_payload_bytes and len(self._events) > 1
             ):
-                oldest = self._events.popleft()
-                if oldest.kind in _WITH_PAYLOAD:
-                    payload_bytes -= _payload_bytes(oldest)
+                event = self._events.popleft()
+                if event.kind in _WITH_PAYLOAD:
+                    payload_bytes -= len(event.payload)
             self._payload_bytes = payload_bytes
             waiters = self._those_waiting_for(events) if self._waiters else ()
         for wake in waiters:
@@ -236,10 +237,6 @@ class EventLog:
 
 
 _ANY = "*"
-
-
-def _payload_bytes(event: Event) -> int:
-    return len(cast("bytes", event.payload))  # type: ignore[attr-defined]  # one of `_WITH_PAYLOAD`
 
 
 class _Search:

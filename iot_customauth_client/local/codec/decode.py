@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from . import rules
 from . import violations as rule
 from .known_texts import KnownTexts
-from .packet_types import PacketType, Version
+from .packet_types import MQTT5, MQTT311, PacketType, Version
 from .packets import (
     Auth,
     ConnAck,
@@ -132,9 +132,9 @@ def _read_publish(flags: int, data: bytes, offset: int, end: int, version: Versi
             qos = flags >> 1 & 0x03
             packet_id = (data[at] << 8 | data[at + 1]) if qos else None
             at += 2 if qos else 0
-            plain = version is Version.MQTT311 or not data[at]  # no properties
+            plain = version is MQTT311 or not data[at]  # no properties
             if plain and packet_id != 0 and qos != 3:
-                at += version is Version.MQTT5
+                at += version is MQTT5
                 retain, duplicate = bool(flags & 0x01), bool(flags & 0x08)
                 return Publish(topic, data[at:end], qos, retain, duplicate, packet_id, NO_PROPERTIES)
     return _read_any_publish(flags, data, offset, end, version)
@@ -149,7 +149,7 @@ def _read_any_publish(flags: int, data: bytes, offset: int, end: int, version: V
     if qos:
         packet_id, offset = read_uint16(data, offset, end, "packet id")
     properties = NO_PROPERTIES
-    if version is Version.MQTT5:
+    if version is MQTT5:
         properties, offset = read_properties(data, offset, end, version, PacketType.PUBLISH)
     packet = Publish(topic, data[offset:end], qos, bool(flags & 0x01), bool(flags & 0x08), packet_id, properties)
     rules.check_publish(packet, version)
@@ -166,9 +166,7 @@ def _acknowledgement_reader(
             return make(data[offset] << 8 | data[offset + 1], 0, NO_PROPERTIES)
         packet_id, offset = read_uint16(data, offset, end, "packet id")
         reason_code, properties = 0, NO_PROPERTIES
-        if (
-            offset != end and version is Version.MQTT5
-        ):  # section 3.4.2.1: success may be left out, and so may no properties
+        if offset != end and version is MQTT5:  # section 3.4.2.1: success may be left out, and so may no properties
             reason_code, offset = read_byte(data, offset, end, "reason code")
             if offset != end:
                 properties, offset = read_properties(data, offset, end, version, packet_type)
@@ -183,7 +181,7 @@ def _acknowledgement_reader(
 def _read_subscribe(_flags: int, data: bytes, offset: int, end: int, version: Version) -> Subscribe:
     packet_id, offset = read_uint16(data, offset, end, "packet id")
     properties, offset = read_properties(data, offset, end, version, PacketType.SUBSCRIBE)
-    reserved = 0xC0 if version is Version.MQTT5 else 0xFC
+    reserved = 0xC0 if version is MQTT5 else 0xFC
     requests: list[SubscribeRequest] = []
     while offset < end:
         topic_filter, offset = read_string(data, offset, end, "topic filter")
@@ -240,9 +238,7 @@ def _read_pingresp(_flags: int, _data: bytes, offset: int, end: int, _version: V
 
 def _read_disconnect(_flags: int, data: bytes, offset: int, end: int, version: Version) -> Disconnect:
     reason_code, properties = 0, NO_PROPERTIES
-    if (
-        offset != end and version is Version.MQTT5
-    ):  # section 3.14.2.1: success may be left out, and so may no properties
+    if offset != end and version is MQTT5:  # section 3.14.2.1: success may be left out, and so may no properties
         reason_code, offset = read_byte(data, offset, end, "reason code")
         if offset != end:
             properties, offset = read_properties(data, offset, end, version, PacketType.DISCONNECT)

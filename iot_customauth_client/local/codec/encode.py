@@ -10,7 +10,7 @@ from typing import Final, assert_never
 
 from . import rules
 from .known_texts import KnownTexts
-from .packet_types import PacketType, Version
+from .packet_types import MQTT5, PacketType, Version
 from .packets import (
     Auth,
     ConnAck,
@@ -127,7 +127,7 @@ def _frame(packet_type: PacketType, flags: int, *parts: bytes) -> bytes:
 def _plain_publish(packet: Publish, topic: bytes, version: Version) -> bytes | None:
     """A PUBLISH to a known topic without properties; None if anything about it is out of the ordinary."""
     packet_id, qos = packet.packet_id, packet.qos
-    no_properties = version is Version.MQTT5
+    no_properties = version is MQTT5
     if packet_id is None:
         if qos or packet.duplicate:
             return None

@@ -1,7 +1,7 @@
 """Texts that were checked once and come again: the topics of a device, a few for each, thousands of times a day.
 
-A plain table of what was found good, shared by all connections. A peer chooses the texts, so it is bounded in number and
-in the length of what it takes; when it is full it begins anew, which costs a busy topic one more check.
+A plain table of what was found good, shared by all connections. A peer chooses the texts, so it is bounded in number
+and in the length of what it takes; when it is full it begins anew, which costs a busy topic one more check.
 """
 
 from collections.abc import Sized
