@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping, Sequence
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack, get_args, overload
@@ -115,10 +117,11 @@ class LocalEndpoint:
             )
         self._session_expiry_seconds = session_expiry_seconds
         self._clock = clock
-        self._faults = EndpointFaults(self._needs_running)
+        self._faults = EndpointFaults(_not_keeping(self._needs_running))
         self._show_secrets = show_secrets
         self._events = EventLog()
         self._running: EndpointThread | None = None
+        self._forgotten: weakref.finalize[..., LocalEndpoint] | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -133,6 +136,8 @@ class LocalEndpoint:
         with self._lock:
             if self._running is None:
                 self._running = self._start()
+                self._forgotten = weakref.finalize(self, _end_forgotten, self._running, repr(self))
+                self._forgotten.atexit = False  # its thread sees to that
         return self
 
     def stop(self) -> None:
@@ -140,6 +145,8 @@ class LocalEndpoint:
         with self._lock:
             running, self._running = self._running, None
             if running is not None:
+                if self._forgotten is not None:
+                    self._forgotten.detach()
                 running.stop()
                 self._events.append(Stopped())
 
@@ -368,6 +375,25 @@ class LocalEndpoint:
             clock=self._clock,
             show_secrets=self._show_secrets,
         )
+
+
+def _end_forgotten(running: EndpointThread, name: str) -> None:
+    """End what runs of an endpoint that is garbage."""
+    running.abandon()
+    warnings.warn(f"{name} was not stopped: use it inside `with`, or call stop()", ResourceWarning, stacklevel=2)
+
+
+def _not_keeping(method: Callable[[], EndpointThread]) -> Callable[[], EndpointThread]:
+    """Return a function that calls a method without keeping its object alive: a running server holds the faults."""
+    weak = weakref.WeakMethod(method)
+
+    def call() -> EndpointThread:
+        strong = weak()
+        if strong is None:
+            raise RuntimeError("the local endpoint is gone: keep a reference to it for as long as it is to run")
+        return strong()
+
+    return call
 
 
 def _properties(
