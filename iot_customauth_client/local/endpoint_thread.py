@@ -1,7 +1,7 @@
 """The thread of a running local endpoint: its event loop, how work is handed to it, and how it ends.
 
-It ends in one of three ways, and leaves nothing behind in any: `stop`, which waits for it; `abandon`, when its owner has
-become garbage, which waits for nothing because it may be called from anywhere; and `stop` at the end of the process.
+It ends in one of three ways, and leaves nothing behind in any: `stop`, which waits for it; `abandon`, when its owner
+has become garbage, which waits for nothing because it may be called from anywhere; and `stop` when the process ends.
 So that an owner can become garbage, nothing here may keep it: `make_server` is let go of as soon as it was called.
 """
 

@@ -25,7 +25,7 @@ from http_clients import HttpClient, WebSocketClient, allow_all, tls_socket
 from mqtt_wire import AUTHORIZER, WireClient, serves_a_good_client
 
 from iot_customauth_client.errors import ConfigurationError
-from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint
+from iot_customauth_client.local import LocalEndpoint
 from iot_customauth_client.local.broker import Broker
 from iot_customauth_client.local.certificates import Certificates
 from iot_customauth_client.local.client_connection import ClientConnection
@@ -44,7 +44,7 @@ class Belongings:
 
     threads: frozenset[threading.Thread]
     descriptors: int
-    temporary: frozenset[str]
+    temporary: frozenset[Path]
     objects: Counter[type]
     loops: int
 
@@ -54,8 +54,8 @@ class Belongings:
         alive = gc.get_objects()
         return cls(
             frozenset(threading.enumerate()),
-            len(os.listdir("/proc/self/fd")),
-            frozenset(name for name in os.listdir(tempfile.gettempdir()) if name.startswith("iot-customauth-")),
+            len(list(Path("/proc/self/fd").iterdir())),
+            frozenset(Path(tempfile.gettempdir()).glob("iot-customauth-*")),
             Counter(type(each) for each in alive if type(each) in LARGE),
             sum(isinstance(each, asyncio.AbstractEventLoop) for each in alive),
         )
@@ -123,7 +123,7 @@ def test_an_endpoint_that_was_stopped_is_not_kept_alive_by_anything() -> None:
     assert alive() is None
 
 
-# -- starts that fail ---------------------------------------------------------------------------------------------------
+# -- starts that fail -------------------------------------------------------------------------------------------------
 
 
 def test_a_start_on_a_port_in_use_leaves_nothing() -> None:
@@ -153,7 +153,7 @@ def test_a_start_that_fails_in_the_thread_leaves_nothing(monkeypatch: pytest.Mon
                 LocalEndpoint({AUTHORIZER: allow_all}).start()
 
 
-# -- ends with somebody there -------------------------------------------------------------------------------------------
+# -- ends with somebody there -----------------------------------------------------------------------------------------
 
 
 def test_a_stop_with_connections_in_every_stage_leaves_nothing() -> None:
@@ -210,16 +210,17 @@ def test_stop_may_be_called_from_two_threads_and_twice() -> None:
     assert len(endpoint.events.of_kind("stopped")) == 1
 
 
-# -- ends that nobody asked for -----------------------------------------------------------------------------------------
+# -- ends that nobody asked for ---------------------------------------------------------------------------------------
 
 
 def test_an_endpoint_that_is_dropped_without_stop_ends_and_says_so() -> None:
     endpoint = LocalEndpoint({AUTHORIZER: allow_all}).start()
     events, ca_file = endpoint.events, endpoint.ca_file
     client = WireClient(endpoint).connected()
+    dropped = [endpoint]
+    del endpoint
     with pytest.warns(ResourceWarning, match="was not stopped"):
-        del endpoint
-        gc.collect()
+        dropped.clear()
     with client:
         while client.receive() is not None:  # DISCONNECT, then the end
             pass
