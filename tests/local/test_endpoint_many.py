@@ -236,7 +236,13 @@ def stuck(event, context):
     print("called", flush=True)
     threading.Event().wait()
 
+def good(event, context):
+    statement = {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    return {"isAuthenticated": True, "principalId": "p", "policyDocuments": [policy]}
+
 endpoint = LocalEndpoint({
+    "good": good,
     "stuck": stuck,
     "command": LocalAuthorizer(command=["sh", "-c", "echo $$ >&2; exec sleep 1000"], signing_disabled=True),
 }).start()
@@ -245,7 +251,7 @@ sys.stdin.readline()
 """
 
 
-@pytest.mark.parametrize("authorizer", ["stuck", "command"])
+@pytest.mark.parametrize("authorizer", ["good", "stuck", "command"])
 def test_a_process_that_ends_with_a_running_endpoint_leaves_nothing(authorizer: str) -> None:
     environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
     process = subprocess.Popen(
@@ -268,11 +274,15 @@ def test_a_process_that_ends_with_a_running_endpoint_leaves_nothing(authorizer: 
         body = b"\0\4MQTT\5\x82\0\x3c\0" + b"\0\1c" + len(username).to_bytes(2, "big") + username
         client.sendall(bytes((0x10, len(body))) + body)
         child = None
-        if authorizer == "stuck":
+        if authorizer == "good":
+            assert client.recv(1024)[0] == 0x20  # CONNACK
+        elif authorizer == "stuck":
             assert process.stdout.readline() == "called\n"
         else:
             child = int(process.stderr.readline())
         _, errors = process.communicate("end\n", SECONDS)
+        if authorizer == "good":
+            assert client.recv(1024)[0] == 0xE0  # DISCONNECT
         client.close()
     assert process.returncode == 0
     assert errors == ""
