@@ -89,6 +89,9 @@ def test_a_publish_is_read_the_same_whether_its_topic_is_known_or_not(
     st.booleans(),
     st.sampled_from((None, -1, 0, 1, 65_535, 65_536)),
 )
+@example(Version.MQTT5, "a", b"", 0, False, True, None)  # DUP with QoS 0
+@example(Version.MQTT5, "a", b"", 0, False, False, 1)  # QoS 0 with a packet identifier
+@example(Version.MQTT5, "a", b"", 3, False, False, 1)
 def test_a_publish_is_written_the_same_whether_its_topic_is_known_or_not(
     version: Version, topic: str, payload: bytes, qos: int, retain: bool, duplicate: bool, packet_id: int | None
 ) -> None:
