@@ -8,6 +8,7 @@ text; an offence raises `InvalidTopic` with a sentence that says what is wrong w
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from .errors import InvalidTopic
 from .limits import MAX_SHARE_NAME_CHARACTERS, MAX_TOPIC_BYTES, MAX_TOPIC_SLASHES
@@ -24,6 +25,13 @@ def check_topic_name(topic: str, *, what: str = "topic") -> None:
     A topic has 1 to 256 bytes of UTF-8 and at most 7 slashes, both without a leading `$aws/rules/<rule>/`; it holds
     no wildcard and no U+0000.
     """
+    if isinstance(topic, str) and len(topic) <= MAX_TOPIC_BYTES:
+        _check_short_name(topic, what)  # the same few topics come again and again
+    else:
+        _check_name(topic, what)
+
+
+def _check_name(topic: str, what: str) -> None:
     _check_text(topic, what)
     for wildcard in "+#":
         if wildcard in topic:
@@ -34,6 +42,11 @@ def check_topic_name(topic: str, *, what: str = "topic") -> None:
     if topic.startswith(_SHARE):
         raise InvalidTopic(f"{what} {topic!r} starts with $share/, which is for subscribing only")
     _check_limits(topic, what)
+
+
+@lru_cache(maxsize=1_024)
+def _check_short_name(topic: str, what: str) -> None:
+    _check_name(topic, what)
 
 
 def check_topic_filter(topic_filter: str) -> None:

@@ -77,6 +77,8 @@ class Agenda:
 
     def due(self, at: float) -> Planned | None:
         """Take out the first that is due, to be done by the caller; None if none is."""
+        if not self._heap or self._heap[0][0] > at:  # nothing, cancelled or not: asked for every packet
+            return None
         following = self.next_at()
         if following is None or following > at:
             return None

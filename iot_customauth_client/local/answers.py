@@ -73,9 +73,9 @@ class Answers:
 
         Raises `Offence` if it is too large even so: the client asked more in one packet than it takes as an answer.
         """
-        if not live.fits(packet) and not isinstance(packet, PingResp):
+        if live.max_packet_bytes is not None and not live.fits(packet) and not isinstance(packet, PingResp):
             packet = replace(packet, properties=NO_PROPERTIES)
-        if not live.fits(packet):
+        if live.max_packet_bytes is not None and not live.fits(packet):
             raise Offence(
                 ReasonCode.QUOTA_EXCEEDED,
                 f"the {type(packet).__name__.upper()} it asked for is larger than its own Maximum Packet Size of "

@@ -58,6 +58,7 @@ READ_BYTES: Final = 16_384
 """What is read of one connection before the others have their turn: one TLS record. Of the smallest packets, frames
 or chunks that is some 30 ms of work; 256 KiB, asyncio's own measure, would be half a second."""
 
+_LEAVING: Final = Stage.LEAVING  # asked for each message: with Python 3.11 ten times as fast as the attribute
 _LINGER_NOT = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: closing resets the connection
 _PEER_HAS_CLOSED = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last on Linux only
 
@@ -94,7 +95,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     @property
     def left(self) -> bool:
         """Whether nothing is sent and received any more."""
-        return self.stage is Stage.LEAVING
+        return self.stage is _LEAVING
 
     @property
     def server_name(self) -> str | None:

@@ -18,7 +18,8 @@ from ..limits import (
 )
 from .agenda import Agenda
 from .choices import Choices
-from .codec import NO_PROPERTIES, Publish, ReasonCode, Version
+from .codec import NO_PROPERTIES, Publish, ReasonCode
+from .codec.packet_types import MQTT5
 from .effects import Effect, Happened
 from .events import Decided, Delivered, Dropped, Queued
 from .live_connection import LiveConnection
@@ -58,6 +59,13 @@ class Deliveries:
             return False
         if not qos:
             self._send(live, delivery, None, moment, effects)
+        elif (
+            not live.overflowed
+            and session.outbound.ready
+            and (packet_id := session.outbound.send_at_once(delivery)) is not None
+        ):
+            if not self._send(live, delivery, packet_id, moment, effects):
+                session.outbound.acknowledge(packet_id)
         elif not live.overflowed and self._offer(session, delivery, moment, effects):
             self.send_waiting(session, moment, effects)
         else:
@@ -89,7 +97,7 @@ class Deliveries:
     def send_waiting(self, session: Session, moment: Moment, effects: list[Effect]) -> None:
         """Send what waits, as far as window and rate let it."""
         outbound, live = session.outbound, session.connection
-        while live is not None and outbound.window_open:
+        while outbound.queued and live is not None and outbound.window_open:
             # Without a rate nothing overtakes what was stored; with it, other traffic goes on (AWS page "MQTT").
             stored = outbound.has_stored and not self._is_held_back(session, live, moment)
             taken = outbound.take_stored(moment.at) if stored else outbound.take(moment.at)
@@ -178,12 +186,16 @@ class Deliveries:
         """Send one PUBLISH; False if it was given up, and counts as sent."""
         message = delivery.message
         qos = 0 if packet_id is None else 1
-        properties = message.properties_at(moment.at) if live.version is Version.MQTT5 else NO_PROPERTIES
+        properties = message.properties
+        if live.version is not MQTT5:
+            properties = NO_PROPERTIES
+        elif message.expires_at is not None:
+            properties = message.properties_at(moment.at)
         packet = Publish(message.topic, message.payload, qos, delivery.retain, False, packet_id, properties)
-        if message.expired(moment.at):
+        if message.expires_at is not None and message.expired(moment.at):
             effects.append(dropped(live.number, live.client_id, message, "expired", _EXPIRED))
             return False
-        if not live.fits(packet):  # MQTT-3.1.2-25
+        if live.max_packet_bytes is not None and not live.fits(packet):  # MQTT-3.1.2-25
             explanation = f"the packet is larger than the client's Maximum Packet Size of {live.max_packet_bytes} bytes"
             effects.append(dropped(live.number, live.client_id, message, "too_large", explanation))
             return False

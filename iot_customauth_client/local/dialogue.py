@@ -127,25 +127,28 @@ class Dialogue:
                 ReasonCode.QOS_NOT_SUPPORTED,
                 f"it published to {packet.topic!r} with QoS {packet.qos}: AWS IoT Core supports 0 and 1",
             )
-        topic = live.incoming_aliases.resolve(packet)
+        topic = live.incoming_aliases.resolve(packet) if packet.properties else packet.topic
         if len(packet.payload) > MAX_PAYLOAD_BYTES:
             # The service disconnects for this with CLIENT_ERROR (AWS page "Lifecycle events").
             raise Offence(
                 ReasonCode.QUOTA_EXCEEDED,
                 f"it published {len(packet.payload)} bytes to {topic!r}: AWS IoT Core allows {MAX_PAYLOAD_BYTES}",
             )
-        too_many = too_many_user_properties(packet.properties)
-        if too_many is not None:
-            raise Offence(ReasonCode.QUOTA_EXCEEDED, f"it published to {topic!r} with {too_many}")
-        message = Message.of(
-            topic,
-            packet.payload,
-            qos=packet.qos,
-            retain=packet.retain,
-            publisher=live.client_id,
-            properties=packet.properties,
-            at=moment.at,
-        )
+        if packet.properties:
+            too_many = too_many_user_properties(packet.properties)
+            if too_many is not None:
+                raise Offence(ReasonCode.QUOTA_EXCEEDED, f"it published to {topic!r} with {too_many}")
+            message = Message.of(
+                topic,
+                packet.payload,
+                qos=packet.qos,
+                retain=packet.retain,
+                publisher=live.client_id,
+                properties=packet.properties,
+                at=moment.at,
+            )
+        else:
+            message = Message(topic, packet.payload, packet.qos, packet.retain, live.client_id, packet.properties, None)
         try:
             if not self._is_within_limits(live, packet, message, moment, effects):
                 return
@@ -192,7 +195,10 @@ class Dialogue:
                 effects.append(dropped(live.number, live.client_id, message, "receive_maximum", explanation))
                 return False
             live.unanswered.add(packet.packet_id)
-        throttled = self._faults.take(("throttle",), "PUBLISH", live.client_id, (message.topic,)) is not None
+        throttled = (
+            bool(self._faults.pending)
+            and self._faults.take(("throttle",), "PUBLISH", live.client_id, (message.topic,)) is not None
+        )
         if not throttled and (live.quotas is None or live.quotas.publishes_in.take(moment.now)):
             return True
         explanation = (
@@ -213,11 +219,12 @@ class Dialogue:
     ) -> None:
         try:
             check_publishable(message.topic, retain=message.retain, reserved=self._choices.reserved_topics)
-            check_response_topic(packet.properties)
+            if packet.properties:
+                check_response_topic(packet.properties)
         except InvalidTopic as error:
             refusal = RefusedOperation(ReasonCode.TOPIC_NAME_INVALID, error.message)
             _refuse(live, PUBLISH, message.topic, refusal, effects)
-        if packet.qos:
+        if packet.qos and self._faults.pending:
             self._answer_by_fault(live, PUBLISH, message.topic, effects)
         _ask_policy(live, PUBLISH, message.topic, effects)
         if not message.retain:

@@ -10,8 +10,10 @@ from typing import TypeAlias
 from ..authorizer.policy_document import PolicyDocument
 from .codec import Packet
 from .events import Event
+from .quick_values import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Send:
     """Send the packet on the connection, encoded for the version that its CONNECT asked for."""
@@ -38,6 +40,7 @@ class Hold:
     seconds: float
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Happened:
     """Put the event into the log."""

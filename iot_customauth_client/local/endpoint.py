@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping, Sequence
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack, get_args, overload
@@ -130,10 +132,11 @@ class LocalEndpoint:
         self._max_connections_per_address = _at_least_one("max_connections_per_address", max_connections_per_address)
         self._max_half_open_per_address = _at_least_one("max_half_open_per_address", max_half_open_per_address)
         self._clock = clock
-        self._faults = EndpointFaults(self._needs_running)
+        self._faults = EndpointFaults(_not_keeping(self._needs_running))
         self._show_secrets = show_secrets
         self._events = EventLog()
         self._running: EndpointThread | None = None
+        self._forgotten: weakref.finalize[..., LocalEndpoint] | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -148,6 +151,8 @@ class LocalEndpoint:
         with self._lock:
             if self._running is None:
                 self._running = self._start()
+                self._forgotten = weakref.finalize(self, _end_forgotten, self._running, repr(self))
+                self._forgotten.atexit = False  # its thread sees to that
         return self
 
     def stop(self) -> None:
@@ -155,6 +160,8 @@ class LocalEndpoint:
         with self._lock:
             running, self._running = self._running, None
             if running is not None:
+                if self._forgotten is not None:
+                    self._forgotten.detach()
                 running.stop()
                 self._events.append(Stopped())
 
@@ -417,6 +424,25 @@ def _at_least_one(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise ConfigurationError(f"{name} is {value}: at least 1, or leave it out")
     return value
+
+
+def _end_forgotten(running: EndpointThread, name: str) -> None:
+    """End what runs of an endpoint that is garbage."""
+    running.abandon()
+    warnings.warn(f"{name} was not stopped: use it inside `with`, or call stop()", ResourceWarning, stacklevel=2)
+
+
+def _not_keeping(method: Callable[[], EndpointThread]) -> Callable[[], EndpointThread]:
+    """Return a function that calls a method without keeping its object alive: a running server holds the faults."""
+    weak = weakref.WeakMethod(method)
+
+    def call() -> EndpointThread:
+        strong = weak()
+        if strong is None:
+            raise RuntimeError("the local endpoint is gone: keep a reference to it for as long as it is to run")
+        return strong()
+
+    return call
 
 
 def _properties(

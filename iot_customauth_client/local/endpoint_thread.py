@@ -1,11 +1,18 @@
-"""The thread of a running local endpoint: its event loop, how work is handed to it, and how it ends."""
+"""The thread of a running local endpoint: its event loop, how work is handed to it, and how it ends.
+
+It ends in one of three ways, and leaves nothing behind in any: `stop`, which waits for it; `abandon`, when its owner
+has become garbage, which waits for nothing because it may be called from anywhere; and `stop` when the process ends.
+So that an owner can become garbage, nothing here may keep it: `make_server` is let go of as soon as it was called.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import contextlib
 import logging
+import os
 import socket
 import threading
 import time
@@ -43,22 +50,25 @@ class EndpointThread:
         self.host, self.port = address
         started: concurrent.futures.Future[tuple[Server, asyncio.Event]] = concurrent.futures.Future()
         self._left: list[threading.Thread] = []
+        self._process = os.getpid()
         self._thread = threading.Thread(
-            target=self._run, args=(listening, make_server, started), name="iot-customauth-local", daemon=True
+            target=self._run, args=(listening, [make_server], started), name="iot-customauth-local", daemon=True
         )
         self._thread.start()
         self.server, self._stopping = started.result()
+        atexit.register(self._stop_at_exit)
 
     def _run(
         self,
         listening: socket.socket,
-        make_server: Callable[[asyncio.AbstractEventLoop, Certificates], Server],
+        make_server: list[Callable[[asyncio.AbstractEventLoop, Certificates], Server]],
         started: concurrent.futures.Future[tuple[Server, asyncio.Event]],
     ) -> None:
         async def serve() -> None:
             stopping = asyncio.Event()
             try:
-                server = make_server(asyncio.get_running_loop(), self.certificates)
+                # Out of the list that a running thread holds on to: it is a method of the owner.
+                server = make_server.pop()(asyncio.get_running_loop(), self.certificates)
                 await server.start(listening)
             except BaseException as error:  # noqa: BLE001  # it belongs to whoever called start()
                 started.set_exception(error)
@@ -90,8 +100,7 @@ class EndpointThread:
 
     def stop(self) -> None:
         """End the thread, then wait a moment for the authorizers' last calls."""
-        with contextlib.suppress(RuntimeError):  # its loop is closed already
-            self.server.loop.call_soon_threadsafe(self._stopping.set)
+        self._ask_to_end()
         self._thread.join(STOP_SECONDS)
         if self._thread.is_alive():
             log.error("the local endpoint's thread did not end within %.0f s", STOP_SECONDS)
@@ -99,3 +108,18 @@ class EndpointThread:
         for thread in self._left:
             thread.join(max(0.0, deadline - time.monotonic()))
         self.certificates.close()
+
+    def abandon(self) -> None:
+        """Have the thread end, without waiting: for the garbage collector, which may call on any thread."""
+        self._ask_to_end()
+        self.certificates.close()
+
+    def _ask_to_end(self) -> None:
+        atexit.unregister(self._stop_at_exit)
+        with contextlib.suppress(RuntimeError):  # its loop is closed already
+            self.server.loop.call_soon_threadsafe(self._stopping.set)
+
+    def _stop_at_exit(self) -> None:
+        """Stop with the process: devices are told, and commands that run as authorizers are killed."""
+        if os.getpid() == self._process:  # not in a fork, which has inherited the endpoint but not its thread
+            self.stop()

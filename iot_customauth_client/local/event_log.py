@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Final, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, cast, overload
 
 from .._suggest import unknown
 from .event_text import event_line
@@ -34,6 +34,12 @@ MAX_PAYLOAD_BYTES: Final = 64 * 1024 * 1024
 _LONG = 512  # a text within an event is counted from here: most are short, and counting takes time
 
 _SHOWN_ON_TIMEOUT = 5
+
+_WITH_PAYLOAD: Final = frozenset(
+    kind for kind, cls in EVENT_KINDS.items() if any(each.name == "payload" for each in fields(cls))
+)
+_set_sequence: Final = Event.__dict__["sequence"].__set__
+_set_at: Final = Event.__dict__["at"].__set__
 
 EventT = TypeVar("EventT", bound=Event)
 Wake = Callable[[], None]
@@ -55,21 +61,35 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Take a new event in, stamp it, and wake whoever waits for its kind. The event must not be shared before."""
-        size = _size(event)
+        self.extend((event,))
+
+    def extend(self, events: Sequence[Event]) -> None:
+        """Do the same with several events that happened at once, in their order."""
         with self._lock:
-            self._last += 1
-            # A frozen event is completed in place, as dataclasses' own __init__ does: a copy per event is too slow.
-            object.__setattr__(event, "sequence", self._last)
-            object.__setattr__(event, "at", datetime.now(UTC))
-            self._events.append(event)
-            self._payload_bytes += size
+            at = datetime.now(UTC)
+            sequence, payload_bytes = self._last, self._payload_bytes
+            event: Any
+            for event in events:
+                sequence += 1
+                # A frozen event is completed in place, as dataclasses' own __init__ does: a copy each is too slow.
+                _set_sequence(event, sequence)
+                _set_at(event, at)
+                payload_bytes += len(event.payload) if event.kind in _WITH_PAYLOAD else _size(event)
+            self._last = sequence
+            self._events.extend(events)
             while len(self._events) > self._max_events or (
-                self._payload_bytes > self._max_payload_bytes and len(self._events) > 1
+                payload_bytes > self._max_payload_bytes and len(self._events) > 1
             ):
-                self._payload_bytes -= _size(self._events.popleft())
-            waiters = (*self._waiters.get(event.kind, ()), *self._waiters.get(_ANY, ()))
+                payload_bytes -= _size(self._events.popleft())
+            self._payload_bytes = payload_bytes
+            waiters = self._those_waiting_for(events) if self._waiters else ()
         for wake in waiters:
             wake()
+
+    def _those_waiting_for(self, events: Sequence[Event]) -> list[Wake]:
+        """Return each that waits for one of these, once."""
+        kinds = dict.fromkeys((*(event.kind for event in events), _ANY))
+        return [wake for kind in kinds for wake in self._waiters.get(kind, ())]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

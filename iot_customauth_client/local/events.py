@@ -22,6 +22,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar, Final, Literal, TypeAlias
 
+from .quick_values import quickly_made
+
 DEFAULT_DOMAIN: Final = "iot:Data-ATS"
 """The service's name for the domain configuration of the default endpoint: who answers for the `hostnames`."""
 
@@ -297,6 +299,7 @@ class Refused(Event):
 # -- a connected client -------------------------------------------------------------------------------------------
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Decided(Event):
     """It was decided whether the client may do something.
@@ -343,6 +346,7 @@ class Unsubscribed(Event):
     topic_filters: tuple[str, ...]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Published(Event):
     """A message was accepted: from a client, as a client's will, or from the endpoint itself."""
@@ -361,6 +365,7 @@ class Published(Event):
     """The DUP flag of the packet."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Delivered(Event):
     """A message was sent to a subscriber."""
@@ -376,6 +381,7 @@ class Delivered(Event):
     """The RETAIN flag as sent to this subscriber."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Acknowledged(Event):
     """A subscriber acknowledged a message of QoS 1 (its PUBACK arrived)."""
@@ -387,6 +393,7 @@ class Acknowledged(Event):
     packet_id: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Queued(Event):
     """A message of QoS 1 was stored for somebody who is away: a session, or all members of a shared subscription."""
@@ -401,6 +408,7 @@ class Queued(Event):
     payload: bytes
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, repr=False)
 class Dropped(Event):
     """A message was given up: it is not delivered, or not taken from its publisher."""

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from ..limits import MAX_MESSAGE_EXPIRY_SECONDS, MIN_MESSAGE_EXPIRY_SECONDS
 from .codec import NO_PROPERTIES, Properties, Property
+from .quick_values import quickly_made
 
 # MQTT-3.3.2-4, -15, -16, -17, -18, -20: these travel unchanged; the message expiry travels as what is left of it.
 _HANDED_ON: Final = frozenset(
@@ -36,6 +37,7 @@ def too_many_user_properties(properties: Properties) -> str | None:
     return f"{len(pairs)} user properties: this endpoint takes {MAX_USER_PROPERTIES:,} with one message"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Message:
     """A published message.

@@ -7,7 +7,10 @@ seconds, and nothing in common: a number of one must never be compared with one 
 
 from dataclasses import dataclass
 
+from .quick_values import quickly_made
 
+
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A moment on both clocks.

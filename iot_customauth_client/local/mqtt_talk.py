@@ -32,6 +32,10 @@ WEBSOCKET_LIFE_SECONDS: Final = 86_400.0
 
 _RECOGNISABLE_BYTES = 16
 
+# Asked for each message: with Python 3.11 these are ten times as fast as the attributes.
+_CONNECT: Final = Stage.CONNECT
+_LEAVING: Final = Stage.LEAVING
+
 
 class MqttTalk:
     """The MQTT of one connection. `http` is the upgrade that came before, None if there was none."""
@@ -65,7 +69,7 @@ class MqttTalk:
 
     def send(self, packet: Packet) -> None:
         """Put a packet into this turn's output."""
-        if self._too_old(packet):
+        if self._ends_at is not None and self._too_old(packet):
             self._end_of_life()
             return
         self._unsent.append(encode(packet, self._decoder.version or Version.MQTT5))
@@ -108,19 +112,20 @@ class MqttTalk:
     def _take(self, packets: list[Packet], error: CodecError | None) -> None:
         """Hand packets to the broker, in order; behind a CONNECT they wait for the authorizer."""
         server, line = self._server, self._line
+        now, at = server.loop.time(), server.at()  # of all of them: they came together
         for index, packet in enumerate(packets):
-            if line.stage is Stage.CONNECT and isinstance(packet, Connect):
+            if line.stage is _CONNECT and isinstance(packet, Connect):
                 self._held, self._held_error = packets[index + 1 :], error
                 self._authenticate(packet)
                 if self._held or error:
                     self._came_early()
                 return
-            if self._over:
+            if line.stage is _LEAVING or line.is_hanging_up:
                 return
-            if self._too_old(packet):
+            if self._ends_at is not None and self._too_old(packet):
                 self._end_of_life()
                 return
-            server.perform(server.broker.receive(line.number, packet, now=server.loop.time(), at=server.at()))
+            server.perform(server.broker.receive(line.number, packet, now=now, at=at))
         if error is not None and not self._over:
             self._malformed(error)
 

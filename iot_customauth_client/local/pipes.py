@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from .quick_values import quickly_made
+
 
 @dataclass(frozen=True, slots=True)
 class PipeEnd:
@@ -23,6 +25,7 @@ class PipeEnd:
     rule: str = ""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Piped:
     """What one `receive` gave: bytes of MQTT, plaintext to write back, and the end if it came."""

@@ -43,6 +43,9 @@ class Post:
         """Send a packet. `topics`: those of the request that it answers, or its own."""
         if live.silenced:
             return
+        if not self._faults.pending:
+            self._pass_on(live, packet, moment, effects)
+            return
         name = _NAMES.get(type(packet).__name__)
         fault = self._faults.take(("swallow", "delay"), name, live.client_id, topics) if name else None
         if fault is None:

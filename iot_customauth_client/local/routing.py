@@ -7,13 +7,20 @@ subscriptions there are; they are never searched one after the other.
 AWS's rule for `#` holds (`topics.matches` is the same rule for one filter): it takes one level or more, so `a/#`
 does not take `a`. A wildcard in the first level takes no topic that starts with `$` (MQTT-4.7.2-1).
 
+What a topic was found to match is kept until a subscription changes, for few topics and few values (`_MAX_KEPT`).
+
 Nodes without a subscription below them are removed at once: the tree must never grow with what has gone.
 """
 
-from typing import Generic, TypeVar
+from collections.abc import Sequence
+from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+_MAX_KEPT: Final = 16_384
+"""Topics and values together. A publisher chooses the topics, subscribers how much each matches."""
 
 
 class _Node(Generic[Key, Value]):
@@ -28,9 +35,11 @@ class _Node(Generic[Key, Value]):
 class FilterTree(Generic[Key, Value]):
     """Values by topic filter and key; at most one for each pair."""
 
-    __slots__ = ("_root", "_size")
+    __slots__ = ("_kept", "_matches", "_root", "_size")
 
     def __init__(self) -> None:
+        self._matches: dict[str, list[Value]] = {}
+        self._kept = 0
         self._root: _Node[Key, Value] = _Node()
         self._size = 0
 
@@ -39,6 +48,7 @@ class FilterTree(Generic[Key, Value]):
 
     def add(self, topic_filter: str, key: Key, value: Value) -> None:
         """Put the value in, or in the place of the one that filter and key had."""
+        self._forget_matches()
         node = self._root
         for level in topic_filter.split("/"):
             following = node.children.get(level)
@@ -60,6 +70,7 @@ class FilterTree(Generic[Key, Value]):
             path.append(following)
         if key not in path[-1].here:
             return False
+        self._forget_matches()
         del path[-1].here[key]
         self._size -= 1
         while levels and not path[-1].here and not path[-1].children:
@@ -67,8 +78,25 @@ class FilterTree(Generic[Key, Value]):
             del path[-1].children[levels.pop()]
         return True
 
-    def match(self, topic: str) -> list[Value]:
-        """Return the values of all filters that take the topic, which must be free of wildcards."""
+    def match(self, topic: str) -> Sequence[Value]:
+        """Return the values of all filters that take the topic, which must be free of wildcards; not to be changed."""
+        found = self._matches.get(topic)
+        if found is None:
+            found = self._search(topic)
+            size = len(found) + 1
+            if self._kept + size > _MAX_KEPT:
+                self._forget_matches()
+            if size <= _MAX_KEPT:
+                self._matches[topic] = found
+                self._kept += size
+        return found
+
+    def _forget_matches(self) -> None:
+        if self._matches:
+            self._matches.clear()
+            self._kept = 0
+
+    def _search(self, topic: str) -> list[Value]:
         found: list[Value] = []
         nodes = [self._root]
         wildcards = not topic.startswith("$")

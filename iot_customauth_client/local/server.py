@@ -30,7 +30,7 @@ from .domains import Domain, Domains
 from .doors import Door
 from .effects import Effect, HangUp, Happened, Hold, Send
 from .event_log import EventLog
-from .events import Connected, Disconnected, Event, TurnedAway
+from .events import Acknowledged, Connected, Delivered, Disconnected, Event, Published, TurnedAway
 from .faults import Faults
 from .lambda_context import LambdaContext
 from .listener import Listener
@@ -58,6 +58,7 @@ CLOSE_SECONDS: Final = 1.0
 ACCEPT_AGAIN_SECONDS: Final = 1.0
 """After how long asyncio accepts again when there were no more files."""
 _NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_QUIET: Final = frozenset({Published.kind, Delivered.kind, Acknowledged.kind})
 
 
 class Server:
@@ -123,6 +124,7 @@ class Server:
         self.unread: Final = Unread(self._unsent_bytes_of)
         self._live: dict[int, str] = {}
         self._outputs: dict[int, ClientConnection] = {}
+        self._happenings: list[Event] = []
         self._last_number = 0
         self._listener: Final = Listener(loop, self._accept)
         self.network_faults: Final = NetworkFaults(self._listener, self._connections, self._live)
@@ -242,26 +244,30 @@ class Server:
     # -- effects -----------------------------------------------------------------------------------------------------
 
     def perform(self, effects: Iterable[Effect]) -> None:
-        """Carry effects out in order."""
+        """Carry effects out in order. The events among them go into the log together, when the others are done."""
+        connections = self._connections
         for effect in effects:
+            if isinstance(effect, Happened):
+                self._happened(effect.event)
+                continue
+            connection = connections.get(effect.connection)
+            if connection is None:
+                continue
             match effect:
                 case Send():
-                    connection = self._connections.get(effect.connection)
-                    if connection is not None:
-                        connection.send(effect.packet)
-                case Happened():
-                    self._happened(effect.event)
+                    connection.send(effect.packet)  # which may end a connection, and so come back here
                 case HangUp():
-                    connection = self._connections.get(effect.connection)
-                    if connection is not None:
-                        connection.hang_up()
+                    connection.hang_up()
                 case Hold():
-                    connection = self._connections.get(effect.connection)
-                    if connection is not None:
-                        connection.hold(effect.seconds)
+                    connection.hold(effect.seconds)
+        if self._happenings:
+            happenings, self._happenings = self._happenings, []
+            self.log.extend(happenings)
 
     def _happened(self, event: Event) -> None:
-        self.log.append(event)
+        self._happenings.append(event)
+        if event.kind in _QUIET:
+            return
         if isinstance(event, Connected):
             self._live[event.connection] = event.client_id
         elif isinstance(event, Disconnected):

@@ -110,7 +110,12 @@ class TlsStream:
                 self._handshake_done = True
             while chunk := self._tls.read(_MAX_RECORD_BYTES):
                 plaintext.append(chunk)
-            self._eof = True  # an empty read means close_notify
+                # A read takes one record, whole. Where nothing is left there is no point in asking: the answer is an
+                # exception that costs more than the read.
+                if not self._incoming.pending and not self._tls.pending():
+                    break
+            else:
+                self._eof = True  # an empty read means close_notify
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:

@@ -37,6 +37,36 @@ def test_what_was_added_and_removed_leaves_no_node(entries: list[tuple[str, int]
     assert (len(tree), tree.nodes()) == (0, 0)
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "remove", "match"]), FILTERS, st.integers(0, 2), TOPICS),
+        max_size=40,
+    )
+)
+def test_what_was_matched_before_does_not_hide_what_has_changed_since(
+    steps: list[tuple[str, str, int, str]],
+) -> None:
+    tree: FilterTree[int, tuple[str, int]] = FilterTree()
+    there: set[tuple[str, int]] = set()
+    for step, topic_filter, client, topic in steps:
+        if step == "add":
+            tree.add(topic_filter, client, (topic_filter, client))
+            there.add((topic_filter, client))
+        elif step == "remove":
+            assert tree.remove(topic_filter, client) == ((topic_filter, client) in there)
+            there.discard((topic_filter, client))
+        assert sorted(tree.match(topic)) == sorted(entry for entry in there if matches(entry[0], topic))
+
+
+def test_what_is_kept_of_matches_does_not_grow_with_the_topics_and_subscribers() -> None:
+    tree: FilterTree[int, int] = FilterTree()
+    for client in range(100):
+        tree.add("#", client, client)
+    for number in range(10_000):
+        assert len(tree.match(f"topic/{number}")) == 100
+        assert sum(1 + len(found) for found in tree._matches.values()) == tree._kept <= 16_384
+
+
 def test_removing_one_client_leaves_the_other_ones() -> None:
     tree: FilterTree[int, str] = FilterTree()
     tree.add("a/+", 1, "one")

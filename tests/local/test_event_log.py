@@ -46,6 +46,23 @@ def test_the_log_forgets_the_oldest_beyond_its_bounds() -> None:
     assert [event.topic for event in log.of_kind(events.Published)] == ["d"]
 
 
+def test_events_that_happened_at_once_are_the_same_as_one_after_the_other() -> None:
+    together, alone = (EventLog(max_events=5, max_payload_bytes=20) for _ in range(2))
+    woken: list[str] = []
+    with together.waking(lambda: woken.append("any")), together._waking("closed", lambda: woken.append("closed")):
+        together.extend([published("one", b"12345678"), events.Closed(1), published("two", b"12345678")])
+        together.extend([published(f"more/{number}", b"1234567") for number in range(4)])
+    assert woken == ["closed", "any", "any"]
+    for topic, payload in (("one", b"12345678"), (None, b""), ("two", b"12345678")):
+        alone.append(events.Closed(1) if topic is None else published(topic, payload))
+    for number in range(4):
+        alone.append(published(f"more/{number}", b"1234567"))
+    shown = [{**event.fields(), "at": None} for event in together]
+    assert shown == [{**event.fields(), "at": None} for event in alone]
+    assert [event.sequence for event in together] == [6, 7]
+    assert together.forgotten == alone.forgotten == 5
+
+
 def test_what_has_happened_already_is_found() -> None:
     log = EventLog()
     log.append(published("a"))

@@ -3,6 +3,8 @@
 A reader gets the lower four bits of the first byte, the bytes, where the packet's body begins and ends in them, and
 the version. It consumes the body to its last byte, or raises `Violation`. Rules about values are asked of `rules.py`.
 The readers of PUBLISH and of the acknowledgements carry the throughput: they copy the payload once and nothing else.
+Each has a short way for the usual packet (a topic that was read before, no properties, success), which decides nothing:
+whatever is not exactly that goes the long way, where all rules are.
 """
 
 from collections.abc import Callable
@@ -10,7 +12,8 @@ from typing import Final, TypeAlias
 
 from . import rules
 from . import violations as rule
-from .packet_types import PacketType, Version
+from .known_texts import KnownTexts
+from .packet_types import MQTT5, MQTT311, PacketType, Version
 from .packets import (
     Auth,
     ConnAck,
@@ -38,6 +41,9 @@ from .reason_codes import ReasonCode
 from .violations import Violation, malformed
 
 Reader: TypeAlias = Callable[[int, bytes, int, int, Version], Packet]
+
+_TOPICS: Final = KnownTexts[bytes, str]()
+"""Topic names that were read and keep every rule, by their bytes."""
 
 _LEVELS: Final = {int(version): version for version in Version}
 
@@ -118,6 +124,23 @@ def _read_connack(_flags: int, data: bytes, offset: int, end: int, version: Vers
 
 
 def _read_publish(flags: int, data: bytes, offset: int, end: int, version: Version) -> Publish:
+    begin = offset + 2
+    if begin < end:
+        at = begin + (data[offset] << 8 | data[offset + 1])
+        topic = _TOPICS.get(data[begin:at])
+        if topic is not None and at + 3 <= end and flags != 0x08 and flags != 0x09:  # DUP with QoS 0
+            qos = flags >> 1 & 0x03
+            packet_id = (data[at] << 8 | data[at + 1]) if qos else None
+            at += 2 if qos else 0
+            plain = version is MQTT311 or not data[at]  # no properties
+            if plain and packet_id != 0 and qos != 3:
+                at += version is MQTT5
+                retain, duplicate = bool(flags & 0x01), bool(flags & 0x08)
+                return Publish(topic, data[at:end], qos, retain, duplicate, packet_id, NO_PROPERTIES)
+    return _read_any_publish(flags, data, offset, end, version)
+
+
+def _read_any_publish(flags: int, data: bytes, offset: int, end: int, version: Version) -> Publish:
     qos = flags >> 1 & 0x03
     if qos == 3:  # before the packet id, whose presence hangs on it
         raise malformed("both bits of its QoS are set; there is 0, 1 and 2", rule.QOS_IS_NOT_3)
@@ -126,10 +149,12 @@ def _read_publish(flags: int, data: bytes, offset: int, end: int, version: Versi
     if qos:
         packet_id, offset = read_uint16(data, offset, end, "packet id")
     properties = NO_PROPERTIES
-    if version is Version.MQTT5:
+    if version is MQTT5:
         properties, offset = read_properties(data, offset, end, version, PacketType.PUBLISH)
     packet = Publish(topic, data[offset:end], qos, bool(flags & 0x01), bool(flags & 0x08), packet_id, properties)
     rules.check_publish(packet, version)
+    if topic:
+        _TOPICS.keep(topic.encode(), topic)
     return packet
 
 
@@ -137,11 +162,11 @@ def _acknowledgement_reader(
     make: type[PubAck | PubRec | PubRel | PubComp], packet_type: PacketType
 ) -> Callable[[int, bytes, int, int, Version], PubAck | PubRec | PubRel | PubComp]:
     def read(_flags: int, data: bytes, offset: int, end: int, version: Version) -> PubAck | PubRec | PubRel | PubComp:
+        if end - offset == 2 and (data[offset] or data[offset + 1]):
+            return make(data[offset] << 8 | data[offset + 1], 0, NO_PROPERTIES)
         packet_id, offset = read_uint16(data, offset, end, "packet id")
         reason_code, properties = 0, NO_PROPERTIES
-        if (
-            offset != end and version is Version.MQTT5
-        ):  # section 3.4.2.1: success may be left out, and so may no properties
+        if offset != end and version is MQTT5:  # section 3.4.2.1: success may be left out, and so may no properties
             reason_code, offset = read_byte(data, offset, end, "reason code")
             if offset != end:
                 properties, offset = read_properties(data, offset, end, version, packet_type)
@@ -156,7 +181,7 @@ def _acknowledgement_reader(
 def _read_subscribe(_flags: int, data: bytes, offset: int, end: int, version: Version) -> Subscribe:
     packet_id, offset = read_uint16(data, offset, end, "packet id")
     properties, offset = read_properties(data, offset, end, version, PacketType.SUBSCRIBE)
-    reserved = 0xC0 if version is Version.MQTT5 else 0xFC
+    reserved = 0xC0 if version is MQTT5 else 0xFC
     requests: list[SubscribeRequest] = []
     while offset < end:
         topic_filter, offset = read_string(data, offset, end, "topic filter")
@@ -213,9 +238,7 @@ def _read_pingresp(_flags: int, _data: bytes, offset: int, end: int, _version: V
 
 def _read_disconnect(_flags: int, data: bytes, offset: int, end: int, version: Version) -> Disconnect:
     reason_code, properties = 0, NO_PROPERTIES
-    if (
-        offset != end and version is Version.MQTT5
-    ):  # section 3.14.2.1: success may be left out, and so may no properties
+    if offset != end and version is MQTT5:  # section 3.14.2.1: success may be left out, and so may no properties
         reason_code, offset = read_byte(data, offset, end, "reason code")
         if offset != end:
             properties, offset = read_properties(data, offset, end, version, PacketType.DISCONNECT)

@@ -43,6 +43,8 @@ _KNOWN_TYPES: Final[dict[Version, frozenset[PacketType]]] = {
     Version.MQTT5: frozenset(PacketType) - {PacketType.WILL},
     Version.MQTT311: frozenset(PacketType) - {PacketType.WILL, PacketType.AUTH},
 }
+_DEPENDS_ON_SENDER: Final = frozenset({PacketType.PUBLISH, PacketType.DISCONNECT, PacketType.AUTH})
+"""Packets with something that only a server may say: see `rules.check_from_client`."""
 _FROM_EITHER: Final = {version: _first_bytes(types) for version, types in _KNOWN_TYPES.items()}
 _AFTER_CONNECT: Final = {
     version: _first_bytes((types & FROM_CLIENT) - {PacketType.CONNECT}) for version, types in _KNOWN_TYPES.items()
@@ -126,7 +128,7 @@ class Decoder:
                 if version is None:
                     version = self._learn_version(data, begin, end)
                 packet = READERS[kind](first & 0x0F, data, begin, end, version)
-                if self._is_server:
+                if self._is_server and kind in _DEPENDS_ON_SENDER:
                     rules.check_from_client(packet)
             except Violation as violation:
                 raise _named(PacketType(kind), violation) from None

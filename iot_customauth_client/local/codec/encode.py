@@ -1,13 +1,16 @@
 """A packet's value to its bytes, in the shortest form that the version has for it.
 
 What `Decoder` would refuse is refused here too, by the same checks, so that the endpoint never sends what a strict
-client must hang up on.
+client must hang up on. The packets that carry the throughput, PUBLISH and PUBACK without properties, have a short way;
+whatever is not exactly that goes the long way, where all rules are.
 """
 
+from struct import Struct
 from typing import Final, assert_never
 
 from . import rules
-from .packet_types import PacketType, Version
+from .known_texts import KnownTexts
+from .packet_types import MQTT5, PacketType, Version
 from .packets import (
     Auth,
     ConnAck,
@@ -34,6 +37,17 @@ from .violations import Violation
 # Table 2.2: three packets have a flag bit that is reserved and set.
 _RESERVED_SET: Final = 0x02
 
+_FIRST_OF_PUBLISH: Final = PacketType.PUBLISH << 4
+_FIRST_OF_PUBACK: Final = PacketType.PUBACK << 4
+_PUBACK: Final = Struct(">BBH")
+_PUBLISH_HEADER: Final = Struct(">BB")  # a remaining length of one byte
+_LARGER_PUBLISH_HEADER: Final = Struct(">BBB")  # of two
+_PACKET_ID: Final = Struct(">H")
+_PACKET_ID_NO_PROPERTIES: Final = Struct(">HB")
+
+_TOPICS: Final = KnownTexts[str, bytes]()
+"""Topic names that were written and keep every rule, with the bytes that stand for them."""
+
 
 def encode(packet: Packet, version: Version) -> bytes:
     """The packet as it goes over the wire of a connection of this version.
@@ -43,6 +57,13 @@ def encode(packet: Packet, version: Version) -> bytes:
             of its range or breaks a rule of the specification, a string or binary field has more than 65,535 bytes,
             or the packet more than 268,435,455.
     """
+    if type(packet) is Publish:
+        if not packet.properties and (topic := _TOPICS.get(packet.topic)) is not None:
+            written = _plain_publish(packet, topic, version)
+            if written is not None:
+                return written
+    elif type(packet) is PubAck and not packet.reason_code and not packet.properties and 0 < packet.packet_id < 0x10000:
+        return _PUBACK.pack(_FIRST_OF_PUBACK, 2, packet.packet_id)
     refusal: str
     try:
         return _encode(packet, version)
@@ -103,12 +124,39 @@ def _frame(packet_type: PacketType, flags: int, *parts: bytes) -> bytes:
     return b"".join((write_byte(packet_type << 4 | flags), write_variable_byte_integer(length), *parts))
 
 
+def _plain_publish(packet: Publish, topic: bytes, version: Version) -> bytes | None:
+    """A PUBLISH to a known topic without properties; None if anything about it is out of the ordinary."""
+    packet_id, qos = packet.packet_id, packet.qos
+    no_properties = version is MQTT5
+    if packet_id is None:
+        if qos or packet.duplicate:
+            return None
+        middle = b"\0" if no_properties else b""
+    elif (qos == 1 or qos == 2) and 0 < packet_id < 0x10000:
+        middle = _PACKET_ID_NO_PROPERTIES.pack(packet_id, 0) if no_properties else _PACKET_ID.pack(packet_id)
+    else:
+        return None
+    payload = packet.payload
+    first = _FIRST_OF_PUBLISH | packet.duplicate << 3 | qos << 1 | packet.retain
+    length = len(topic) + len(middle) + len(payload)
+    if length < 0x80:
+        header = _PUBLISH_HEADER.pack(first, length)
+    elif length < 0x4000:
+        header = _LARGER_PUBLISH_HEADER.pack(first, length & 0x7F | 0x80, length >> 7)
+    else:
+        return None
+    return b"".join((header, topic, middle, payload))
+
+
 def _publish(packet: Publish, version: Version) -> bytes:
     rules.check_publish(packet, version)
+    topic = write_string(packet.topic, "topic name")
+    if packet.topic:
+        _TOPICS.keep(packet.topic, topic)
     return _frame(
         PacketType.PUBLISH,
         packet.duplicate << 3 | packet.qos << 1 | packet.retain,
-        write_string(packet.topic, "topic name"),
+        topic,
         b"" if packet.packet_id is None else write_uint16(packet.packet_id),
         write_properties(packet.properties, version),
         packet.payload,

@@ -10,6 +10,7 @@ No `repr` shows a user name, a password or authentication data: with custom auth
 from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
+from ..quick_values import quickly_made
 from .packet_types import Version
 from .properties import NO_PROPERTIES, Properties, Property
 
@@ -90,6 +91,7 @@ class ConnAck(_Veiled):
     properties: Properties = field(default_factory=_no_properties)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Publish:
     """PUBLISH. `packet_id` is 1..65535 for QoS 1 and 2, `None` for QoS 0."""
@@ -103,6 +105,7 @@ class Publish:
     properties: Properties = field(default_factory=_no_properties)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class PubAck:
     """PUBACK, the answer to a PUBLISH of QoS 1."""
