@@ -16,11 +16,12 @@ from typing import Final
 
 import h11
 
-from iot_customauth_client.carriage import read_query
+from iot_customauth_client.carriage import NAME_PARAMETER, read_query
 from iot_customauth_client.local.codec import Publish, Version, encode
 from iot_customauth_client.local.doors import TurnAway
 from iot_customauth_client.local.http_door import MAX_BODY_BYTES, Fault, HttpDoor, HttpRequest
 from iot_customauth_client.local.http_head import Reply
+from iot_customauth_client.local.http_names import PUBLISH_PARAMETERS
 from iot_customauth_client.local.http_publish import InvalidPublish, read_publication
 from iot_customauth_client.local.http_routes import Target as RequestTarget
 from iot_customauth_client.local.http_routes import refuse_route, shown_method
@@ -32,6 +33,7 @@ from .mutation import mutate
 from .target import Outcome, Target, ensure
 
 SECRET: Final = "hunter2hunter2hunter2"
+_SHOWN_WITH_VALUE: Final = PUBLISH_PARAMETERS | {NAME_PARAMETER}
 _METHODS: Final = ("POST", "POST", "POST", "GET", "GET", "PUT", "HEAD", "OPTIONS", "DELETE", "x" * 40)
 _PATHS: Final = (
     *(
@@ -223,7 +225,9 @@ def _check_presented(request: HttpRequest, target: RequestTarget) -> None:
     if told is not None:
         _check_text(told)
     if target.query is not None:
-        ensure(SECRET not in shown_query(target.query), "a query is shown without its values")
+        shown = [part.partition("=") for part in target.query.split("&")]
+        harmless = any(SECRET in value and name in _SHOWN_WITH_VALUE for name, _, value in shown)
+        ensure(harmless or SECRET not in shown_query(target.query), "a query is shown without its values")
         read_query(target.query)
     ensure(presented.has_sigv4 in (True, False), "SigV4 is there or not")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .._suggest import nearest
-from ..carriage import NAME_PARAMETER, SIGNATURE_PARAMETER
+from ..carriage import NAME_PARAMETER, SIGNATURE_PARAMETER, shown_name
 from .presented import Carried, Carrier, Presented
 from .signatures import SignatureError
 from .words import listed
@@ -71,7 +71,8 @@ def authorizer_not_named(carried: Carried, known: Collection[str]) -> str:
         f"no authorizer is named and the endpoint has no default one: {_WORDS[carried.carrier].name_it};"
         f" known: {listed(known)}"
     )
-    misspelt = next((name for name, _ in carried.parameters if _means_the_name(name, carried.carrier)), None)
+    names = (name for name, _ in carried.parameters if shown_name(name.strip(), "a value") == name.strip())
+    misspelt = next((name for name in names if _means_the_name(name, carried.carrier)), None)
     if misspelt is not None:
         case = "" if carried.carrier is Carrier.HEADERS else ", in lower case"
         sentence += f". The parameter `{misspelt}` is not read: write {NAME_PARAMETER}{case}"

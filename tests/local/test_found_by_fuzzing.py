@@ -86,6 +86,12 @@ def test_no_secret_comes_through_a_quoted_error(start: str, end: str, quote: Cal
     assert SECRET not in scrub(f"KeyError: {quote(token)}", event)
 
 
+def test_a_token_that_resembles_a_name_is_not_quoted_as_a_misspelt_one() -> None:
+    refusal = question(f"?{SECRET}z-customauthorizea&x-amz-customauthorizer-signature")
+    assert isinstance(refusal, Refusal)
+    assert SECRET not in refusal.explanation
+
+
 def test_thousands_of_parameters_make_no_endless_refusal() -> None:
     many = "&".join(f"{number:x}=1" for number in range(9_000))
     presented = Presented("localhost", None, MqttPart(f"?{many}", None, "client"))
