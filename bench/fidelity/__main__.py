@@ -1,8 +1,8 @@
 """Writes `docs/fidelity.md` from the rows in `tests/fidelity/`, checks it, or proves the rows.
 
-    scripts/fidelity                                                    writes the page
-    scripts/fidelity --check                                            changes nothing; says what does not fit
-    scripts/fidelity --prove [--only ROW ...] [--sample N --seed S]     takes each behaviour out and runs its tests
+scripts/fidelity                                                    writes the page
+scripts/fidelity --check                                            changes nothing; says what does not fit
+scripts/fidelity --prove [--only ROW ...] [--sample N --seed S]     takes each behaviour out and runs its tests
 """
 
 from __future__ import annotations

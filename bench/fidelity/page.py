@@ -72,7 +72,12 @@ def _anchor(heading: str) -> str:
 
 
 def _section(section: Section) -> str:
-    lines = [f"## {_heading(section)}", "", "| row | behaviour | known from | here | shown by |", "|---|---|---|---|---|"]
+    lines = [
+        f"## {_heading(section)}",
+        "",
+        "| row | behaviour | known from | here | shown by |",
+        "|---|---|---|---|---|",
+    ]
     lines += [_line(row) for row in section.rows]
     return "\n".join(lines) + "\n"
 

@@ -81,7 +81,21 @@ def test_an_explanation_is_one_short_line_whatever_the_client_sent() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "https://localhost", "localhost:443", "localhost.", "a b", "a/b", "10.0.0.0/8", "*", "a.*.b", "é.example"],
+    [
+        *(
+            "",
+            "https://localhost",
+            "localhost:443",
+            "localhost.",
+            "a b",
+            "a/b",
+            "10.0.0.0/8",
+            "*",
+            "a.*.b",
+            "é.example",
+        ),
+        "a." * 126 + "ab",  # 254 characters
+    ],
 )
 def test_what_is_not_a_host_name_cannot_be_served(name: str) -> None:
     with pytest.raises(ConfigurationError):
