@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from .rows import PACKAGE, ROOT, Change, Row
+from .rows import PACKAGE, ROOT, Change, Row, misplaced_changes
 
 TEST_SECONDS: Final = 30
 """After which a test counts as hanging."""
@@ -148,10 +148,18 @@ class _Recorder:
 
 def prove(rows: Iterable[Row], *, jobs: int, tell: Callable[[Verdict], None]) -> list[Verdict]:
     """Prove rows, which must name tests; `tell` is given each verdict as soon as it is known."""
-    rows = [row for row in rows if row.taken_out is not None]
+    verdicts: list[Verdict] = []
+    usable: list[Row] = []
+    for row in rows:
+        misplaced = misplaced_changes([row])
+        if misplaced:
+            verdicts.append(Verdict(row, False, misplaced[0].partition(": ")[2], 0.0))
+            tell(verdicts[-1])
+        elif row.taken_out is not None:
+            usable.append(row)
+    rows = usable
     for module in _PRELOADED:
         importlib.import_module(module)
-    verdicts: list[Verdict] = []
     with _workers(min(jobs, max(len(rows), 1))) as workers:
         broken = _failing_anyway(rows, workers)
 

@@ -6,7 +6,7 @@ tests has to fail (`prove.py`). Without such a change there is no claim, only ho
 
     here           means                                                                     needs
     implemented    the endpoint does it, or, if unknown, does what `choice` says             tests, taken_out
-    refused        it is left out on purpose; `why` says so, and what a client gets          tests and taken_out, or none
+    refused        it is left out on purpose; `why` says so, and what a client gets          tests, taken_out; or none
     missing        it is left out, and should not be                                         why
     elsewhere      a fact about clients or the control plane: an endpoint cannot show it     why
 

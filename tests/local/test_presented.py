@@ -201,6 +201,13 @@ def test_what_an_sdk_appends_to_the_user_name_does_no_harm_and_is_seen(
     assert question.event.get("protocolData", {}).get("mqtt", {}).get("username") == username
 
 
+def test_aws_credentials_are_not_a_question_for_the_default_authorizer() -> None:
+    authentication = Authentication({"default": LocalAuthorizer(function, signing_disabled=True)}, "default")
+    assert isinstance(authentication.question(in_headers(), connection_id="id"), Question)
+    signed = in_headers(("Authorization", "AWS4-HMAC-SHA256 Credential=x"))
+    assert refusal_of(authentication, signed).cause == "sigv4"
+
+
 def test_the_default_authorizers_token_key_is_one_of_the_names() -> None:
     authorizer = LocalAuthorizer(function, signing_disabled=True, token_key_name="Token")
     authentication = Authentication({"default": authorizer}, "default")
