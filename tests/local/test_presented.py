@@ -201,6 +201,12 @@ def test_what_an_sdk_appends_to_the_user_name_does_no_harm_and_is_seen(
     assert question.event.get("protocolData", {}).get("mqtt", {}).get("username") == username
 
 
+def test_an_unsigned_token_may_stand_in_the_query_of_the_user_name(authentication: Authentication) -> None:
+    question = authentication.question(in_username((NAME, "plain"), ("Token", "to+ken/=")), connection_id="id")
+    assert isinstance(question, Question)
+    assert (question.event.get("token"), question.event["signatureVerified"]) == ("to+ken/=", False)
+
+
 def test_aws_credentials_are_not_a_question_for_the_default_authorizer() -> None:
     authentication = Authentication({"default": LocalAuthorizer(function, signing_disabled=True)}, "default")
     assert isinstance(authentication.question(in_headers(), connection_id="id"), Question)
