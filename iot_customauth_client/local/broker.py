@@ -99,7 +99,7 @@ _IN_DISCONNECT: Final = {
     ReasonCode.PACKET_TOO_LARGE: ReasonCode.QUOTA_EXCEEDED,  # as for a payload; AWS's list has no 149
     ReasonCode.QOS_NOT_SUPPORTED: ReasonCode.QOS_NOT_SUPPORTED,
 }
-"""What a codec's error is told as in DISCONNECT, by codes of AWS's list (page "MQTT"); any other is a protocol error."""
+"""What an error of the codec is told as in DISCONNECT: codes of AWS's list (page "MQTT"); any other is 130."""
 
 
 class Broker:

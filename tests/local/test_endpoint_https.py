@@ -257,6 +257,7 @@ def test_a_wrong_request_is_told_why_and_the_connection_goes_on(
     with HttpClient(https) as client:
         reply = client.request(method, target, **BEARER)
         assert reply.status == status
+        assert (reply.headers.get("x-amzn-errortype") == "InvalidRequestException:") == (status == 400)
         assert re.fullmatch(UUID, reply.document["traceId"])
         refused = https.wait_for(events.Refused, cause=cause, status=status, timeout=5)
         assert reply.document["message"] == refused.explanation
