@@ -163,7 +163,7 @@ class Arrivals:
         limit = number_of(packet, Property.MAXIMUM_PACKET_SIZE)
         if limit is not None and len(encode(admission.acknowledgement, packet.version)) > limit:
             raise RefusedConnect(
-                ReasonCode.PACKET_TOO_LARGE,
+                ReasonCode.UNSPECIFIED_ERROR,  # AWS's list for CONNACK has no 149
                 "maximum_packet_size",
                 f"the client's Maximum Packet Size of {limit} bytes is less than a CONNACK has",
             )

@@ -98,18 +98,16 @@ __all__ = [
     "Send",
 ]
 
-_IN_DISCONNECT: Final = frozenset(
-    {
-        ReasonCode.MALFORMED_PACKET,
-        ReasonCode.PROTOCOL_ERROR,
-        ReasonCode.TOPIC_NAME_INVALID,
-        ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
-        ReasonCode.TOPIC_ALIAS_INVALID,
-        ReasonCode.PACKET_TOO_LARGE,
-        ReasonCode.QOS_NOT_SUPPORTED,
-    }
-)
-"""Codes of a codec's error that may stand in a DISCONNECT; any other becomes a protocol error."""
+_IN_DISCONNECT: Final = {
+    ReasonCode.MALFORMED_PACKET: ReasonCode.MALFORMED_PACKET,
+    ReasonCode.PROTOCOL_ERROR: ReasonCode.PROTOCOL_ERROR,
+    ReasonCode.TOPIC_NAME_INVALID: ReasonCode.TOPIC_NAME_INVALID,
+    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED: ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+    ReasonCode.TOPIC_ALIAS_INVALID: ReasonCode.TOPIC_ALIAS_INVALID,
+    ReasonCode.PACKET_TOO_LARGE: ReasonCode.QUOTA_EXCEEDED,  # as for a payload; AWS's list has no 149
+    ReasonCode.QOS_NOT_SUPPORTED: ReasonCode.QOS_NOT_SUPPORTED,
+}
+"""What an error of the codec is told as in DISCONNECT: codes of AWS's list (page "MQTT"); any other is 130."""
 
 
 def _random_uuid() -> str:
@@ -297,7 +295,7 @@ class Broker:
         rule = f" ({error.rule})" if error.rule else ""
         live = self._connections.get(connection)
         if live is not None:
-            reason_code = error.reason_code if error.reason_code in _IN_DISCONNECT else ReasonCode.PROTOCOL_ERROR
+            reason_code = _IN_DISCONNECT.get(error.reason_code, ReasonCode.PROTOCOL_ERROR)
             offence = Offence(reason_code, f"it broke the protocol: {error}{rule}")
             self._connections.drop(live, offence, moment, effects)
             self._connections.settle(moment, effects)

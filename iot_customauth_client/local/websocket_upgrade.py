@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SUBPROTOCOL: Final = "mqtt"
 _VERSION: Final = "13"
 _KEY_BYTES: Final = 16
+_ANY_ORIGIN: Final = ("access-control-allow-origin", "*")
+"""Seen on the service's 400 to a wrong upgrade: scripts in browsers may read the answer."""
 
 
 def refuse_upgrade(request: HttpRequest) -> HttpRefusal | None:
@@ -47,15 +49,18 @@ def refuse_upgrade(request: HttpRequest) -> HttpRefusal | None:
             ("Sec-WebSocket-Version", _VERSION),
         )
     if not _is_key(request.values("sec-websocket-key")):
-        return refused(400, "websocket_key", "the header Sec-WebSocket-Key must be there once: base64 of 16 bytes")
+        return refused(
+            400, "websocket_key", "the header Sec-WebSocket-Key must be there once: base64 of 16 bytes", _ANY_ORIGIN
+        )
     if SUBPROTOCOL not in request.tokens("sec-websocket-protocol"):
         return refused(
             400,
             "websocket_subprotocol",
             "the header Sec-WebSocket-Protocol must offer `mqtt`: the client library's subprotocol setting",
+            _ANY_ORIGIN,
         )
     if request.body:
-        return refused(400, "websocket_body", "a WebSocket upgrade has no body")
+        return refused(400, "websocket_body", "a WebSocket upgrade has no body", _ANY_ORIGIN)
     return None
 
 

@@ -179,6 +179,12 @@ def test_one_document_serves_clients_with_different_ids() -> None:
         assert not may(policies, "iot:Connect", client_arn(REGION, ACCOUNT, "c"), context)
 
 
+def test_the_address_of_the_client_is_a_variable() -> None:
+    policies = policy(rule(Resource=f"{ANY}topic/from/${{aws:SourceIp}}"))
+    assert may(policies, "iot:Publish", topic("from/203.0.113.7"))
+    assert not may(policies, "iot:Publish", topic("from/198.51.100.1"))
+
+
 @pytest.mark.parametrize(
     ("region", "partition"), [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
 )

@@ -53,7 +53,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "an elliptic key",
         {"token_key_name": "t", "public_keys": (pem(ec.generate_private_key(ec.SECP256R1())),)},
-        "RSA",
+        "not an RSA key",
     ),
 ]
 

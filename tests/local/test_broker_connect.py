@@ -146,7 +146,7 @@ def test_a_refusal_leaves_its_reason_string_out_if_the_client_takes_only_small_p
 
 def test_a_client_that_cannot_take_its_connack_is_refused() -> None:
     _, acknowledgement, event = refused(connect(properties={Property.MAXIMUM_PACKET_SIZE: 20}))
-    assert acknowledgement == ConnAck(False, 149)
+    assert acknowledgement == ConnAck(False, 128)
     assert event.cause == "maximum_packet_size"
 
 

@@ -168,7 +168,7 @@ def test_what_is_sent_to_the_client_does_not_keep_it_alive() -> None:
     [
         (ReasonCode.MALFORMED_PACKET, 129),
         (ReasonCode.PROTOCOL_ERROR, 130),
-        (ReasonCode.PACKET_TOO_LARGE, 149),
+        (ReasonCode.PACKET_TOO_LARGE, 151),
         (ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, 130),
         (ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, 130),
     ],
@@ -251,6 +251,15 @@ def test_every_word_but_the_clients_own_can_be_a_kick(reason: str, version: Vers
     driver = connected(version)
     driver.carry_out(driver.broker.disconnect("client_id", reason, now=driver.now, at=driver.at))
     assert driver.last(Disconnected).reason == reason
+
+
+def test_every_reason_is_a_word_of_awss_lifecycle_events() -> None:
+    words = (
+        "AUTH_ERROR CLIENT_INITIATED_DISCONNECT CLIENT_ERROR CONNECTION_LOST DUPLICATE_CLIENTID FORBIDDEN_ACCESS "
+        "MQTT_KEEP_ALIVE_TIMEOUT SERVER_ERROR SERVER_INITIATED_DISCONNECT API_INITIATED_DISCONNECT THROTTLED "
+        "WEBSOCKET_TTL_EXPIRATION CUSTOMAUTH_TTL_EXPIRATION UNKNOWN NONE"
+    )
+    assert [reason.value for reason in DisconnectReason] == words.split()
 
 
 @pytest.mark.parametrize("reason", ["CLIENT_INITIATED_DISCONNECT", "BORED", ""])

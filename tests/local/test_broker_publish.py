@@ -123,6 +123,15 @@ def test_a_retained_publish_needs_retain_publish_as_well() -> None:
     assert driver.broker.sizes()["retained"] == 0
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_denied_retained_publish_of_311_is_hung_up_on(qos: int) -> None:
+    driver = connected(V311, policy=everything_but("iot:RetainPublish", "topic/a"))
+    driver.publish(1, "a", qos=qos, retain=True)
+    assert ended(driver) == ([], "AUTH_ERROR")
+    assert driver.last(Decided).action == "iot:RetainPublish"
+    assert driver.received(2) == []
+
+
 @pytest.mark.parametrize("topic", ["a/b/c/d/e/f/g/h/i", "a" * 257, "$SYS/a", "$share/g/a", "$aws"])
 def test_a_topic_that_the_service_does_not_take_is_refused_with_144(topic: str) -> None:
     driver = connected()
@@ -142,6 +151,15 @@ def test_a_topic_of_8_levels_and_of_256_bytes_is_taken() -> None:
     for topic in ("a/b/c/d/e/f/g/h", "é" * 128, "$aws/things/t/shadow/update"):
         assert driver.receive(1, Publish(topic, b"x", qos=1, packet_id=5)) == [PubAck(5)]
     assert driver.topics(2) == ["a/b/c/d/e/f/g/h", "é" * 128]
+
+
+def test_a_reserved_topic_needs_a_grant_as_any_other() -> None:
+    topic = "$aws/things/t/shadow/update"
+    driver = connected(policy=everything_but("iot:*", f"topic/{topic}", f"topicfilter/{topic}"))
+    assert only(driver.receive(1, Publish(topic, b"x", qos=1, packet_id=5)), PubAck).reason_code == 135
+    assert only(driver.subscribe(1, topic, "$aws/things/t/shadow/#"), SubAck).reason_codes == (135, 1)
+    driver.publish(2, topic)
+    assert driver.received(1) == []
 
 
 def test_nothing_can_be_retained_on_a_reserved_topic() -> None:
@@ -251,11 +269,12 @@ def test_the_endpoint_publishes_without_a_policy() -> None:
     assert driver.broker.sizes()["retained"] == 1
 
 
-def test_what_the_endpoint_publishes_still_needs_receive() -> None:
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_the_endpoint_publishes_still_needs_receive(qos: int) -> None:
     driver = Driver()
     driver.connect(1, policy=everything_but("iot:Receive", "topic/a"))
     driver.subscribe(1, "#")
-    driver.carry_out(driver.broker.publish("a", b"x", now=driver.now, at=driver.at))
+    driver.carry_out(driver.broker.publish("a", b"x", qos=qos, now=driver.now, at=driver.at))
     assert driver.received(1) == []
 
 

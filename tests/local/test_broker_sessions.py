@@ -496,6 +496,14 @@ def test_every_message_arrives_in_order_and_again_only_if_it_was_not_acknowledge
     assert acknowledged == list(range(published))
 
 
+def test_the_session_of_a_connection_that_a_refresh_ended_is_kept() -> None:
+    driver = driven()
+    driver.carry_out(driver.broker.revoke(1, "the authorizer denied it", now=driver.now, at=driver.at))
+    driver.publish(9, "a", b"stored", qos=1)
+    resume(driver)
+    assert payloads(driver, 2) == [b"stored"]
+
+
 # -- an hour without PUBACK -------------------------------------------------------------------------------------------
 
 

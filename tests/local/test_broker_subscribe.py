@@ -111,6 +111,10 @@ def test_a_filter_that_the_service_does_not_take_is_refused(topic_filter: str, c
     assert driver.hung_up == {1}
 
 
+def test_a_shared_filter_of_8_levels_is_granted() -> None:
+    assert codes(connected(), "$share/group/a/b/c/d/e/f/g/h", "$share/group/a/b/c/d/e/f/g/h/i") == (1, 143)
+
+
 def test_reserved_filters_for_use_are_granted() -> None:
     assert codes(connected(), "$aws/things/t/shadow/#") == (1,)
 

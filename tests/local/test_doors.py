@@ -94,6 +94,7 @@ def test_an_explanation_is_one_short_line_whatever_the_client_sent() -> None:
         "é.example",
         "a_b",
         f"{'a' * 64}.b",
+        "a." * 126 + "ab",  # 254 characters
     ],
 )
 def test_what_is_not_a_host_name_cannot_be_served(name: str) -> None:

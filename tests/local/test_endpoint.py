@@ -214,3 +214,13 @@ def test_packets_that_come_with_connect_wait_for_the_authorizer_in_order(endpoin
     assert isinstance(answers[1], SubAck)
     assert [each.payload for each in answers if isinstance(each, Publish)] == [each.payload for each in ahead]
     assert [each.packet_id for each in answers if isinstance(each, PubAck)] == list(range(1, 51))
+
+
+@EITHER
+def test_a_user_name_may_be_as_long_as_mqtt_allows(endpoint: LocalEndpoint, version: Version) -> None:
+    username = "u" * (65_535 - len(USERNAME) + len("user01")) + USERNAME.removeprefix("user01")
+    assert len(username) == 65_535
+    with WireClient(endpoint, version) as client:
+        client.connect(username=username)
+    received = endpoint.wait_for(events.ConnectReceived, timeout=5)
+    assert received.authorizer == AUTHORIZER

@@ -258,11 +258,22 @@ def test_a_wrong_request_is_told_why_and_the_connection_goes_on(
     with HttpClient(https) as client:
         reply = client.request(method, target, **BEARER)
         assert reply.status == status
+        assert (reply.headers.get("x-amzn-errortype") == "InvalidRequestException:") == (status == 400)
         assert re.fullmatch(UUID, reply.document["traceId"])
         refused = https.wait_for(events.Refused, cause=cause, status=status, timeout=5)
         assert reply.document["message"] == refused.explanation
         assert client.post("/topics/a", b"next", **BEARER).status == 200
     assert len(https.events.of_kind("opened")) == 1
+
+
+def test_one_retained_message_too_many_is_429(https: LocalEndpoint) -> None:
+    for number in range(5_000):
+        https.publish(f"kept/{number}", b"x", retain=True)
+    with HttpClient(https) as client:
+        reply = client.post("/topics/a?retain=true", b"x", **BEARER)
+        assert reply.status == 429
+        assert reply.headers["x-amzn-errortype"] == "ThrottlingException:"
+        assert client.post("/topics/kept/1?retain=true", b"y", **BEARER).status == 200
 
 
 def test_head_gets_405_without_a_body(https: LocalEndpoint) -> None:

@@ -247,6 +247,19 @@ def test_a_plus_in_the_signature_reaches_the_check(
         client.connected(username=signed_name(token, signature(token)), password=None)
 
 
+def test_the_signature_of_a_jwt_fits_its_first_two_parts(
+    signing_endpoint: tuple[LocalEndpoint, list[dict[str, object]]],
+) -> None:
+    endpoint, received = signing_endpoint
+    parts = [base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in (b'{"alg":"RS256"}', b'{"sub":"bot"}')]
+    token = ".".join(parts)
+    third = base64.urlsafe_b64encode(KEYS[0].sign(token.encode(), padding.PKCS1v15(), hashes.SHA256())).decode()
+    value = third.rstrip("=").replace("-", "+").replace("_", "/")
+    with WireClient(endpoint) as client:
+        client.connected(username=signed_name(token, value), password=None)
+    assert received[0]["token"] == token
+
+
 def base64url(value: str) -> str:
     return value.replace("+", "-").replace("/", "_")
 

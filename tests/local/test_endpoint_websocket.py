@@ -145,7 +145,9 @@ def test_what_is_wrong_with_credentials_in_the_upgrade_is_answered_there_with_40
 
 
 @BOTH
-@pytest.mark.parametrize("result", [{"isAuthenticated": False}, allowing("iot:Connect", "*:client/other")])
+@pytest.mark.parametrize(
+    "result", [{"isAuthenticated": False}, allowing("iot:Connect", "arn:aws:iot:*:*:client/other")]
+)
 def test_a_denial_by_function_or_policy_comes_after_101(
     websocket: LocalEndpoint, function: Recording, version: Version, result: dict[str, object]
 ) -> None:

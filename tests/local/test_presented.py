@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -170,6 +171,48 @@ def test_a_request_signed_with_aws_credentials_is_told_that_it_needs_no_authoriz
     refusal = authentication.check_upgrade(presented)
     assert refusal is not None
     assert "SigV4" in refusal.explanation
+
+
+@PLACES
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_the_parameters_may_come_in_any_order(
+    place: Place, order: tuple[int, ...], authentication: Authentication, keys: tuple[str, bytes]
+) -> None:
+    parameters = ((NAME, "signed"), ("Token", "to+ken/="), (SIGNATURE, keys[0]))
+    question = authentication.question(place(*(parameters[index] for index in order)), connection_id="id")
+    assert isinstance(question, Question)
+    assert question.event["signatureVerified"] is True
+
+
+@pytest.mark.parametrize(
+    "appended",
+    [
+        "SDK=JavaV2&Version=1.2.3",
+        "SDK=IoTDeviceSDK%2FC&Platform=Linux&Metadata=(IoTSDKVersion=1;IoTSDKMetricsVersion=2)",
+    ],
+)
+def test_what_an_sdk_appends_to_the_user_name_does_no_harm_and_is_seen(
+    appended: str, authentication: Authentication, keys: tuple[str, bytes]
+) -> None:
+    signed = write_query(((NAME, "signed"), ("Token", "to+ken/="), (SIGNATURE, keys[0])))
+    username = f"user?{signed}&{appended}"
+    question = authentication.question(Presented("h", None, MqttPart(username, None, "c")), connection_id="id")
+    assert isinstance(question, Question)
+    assert question.event["signatureVerified"] is True
+    assert question.event.get("protocolData", {}).get("mqtt", {}).get("username") == username
+
+
+def test_an_unsigned_token_may_stand_in_the_query_of_the_user_name(authentication: Authentication) -> None:
+    question = authentication.question(in_username((NAME, "plain"), ("Token", "to+ken/=")), connection_id="id")
+    assert isinstance(question, Question)
+    assert (question.event.get("token"), question.event["signatureVerified"]) == ("to+ken/=", False)
+
+
+def test_aws_credentials_are_not_a_question_for_the_default_authorizer() -> None:
+    authentication = Authentication({"default": LocalAuthorizer(function, signing_disabled=True)}, "default")
+    assert isinstance(authentication.question(in_headers(), connection_id="id"), Question)
+    signed = in_headers(("Authorization", "AWS4-HMAC-SHA256 Credential=x"))
+    assert refusal_of(authentication, signed).cause == "sigv4"
 
 
 def test_the_default_authorizers_token_key_is_one_of_the_names() -> None:

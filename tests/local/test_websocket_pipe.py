@@ -66,6 +66,7 @@ def test_a_wrong_upgrade_is_refused_with_the_reason(changes: dict[str, str | Non
     assert refusal is not None
     assert (refusal.answer.status, refusal.cause) == (status, cause)
     assert refusal.answer.message == refusal.explanation
+    assert (dict(refusal.answer.headers).get("access-control-allow-origin") == "*") == (status == 400)
 
 
 def client() -> Connection:
