@@ -167,9 +167,7 @@ def run(data: bytes) -> Outcome:
             1, "c", "mqtt5", None if username is None else redact_username(username), name, 60, True, None, "tls"
         )
         told += [event_line(received), event_json(received)]
-    warning = authentication.warning(presented)
-    if warning is not None:
-        told.append(event_line(Warned(1, *warning)))
+    told += [event_line(Warned(1, *warning)) for warning in authentication.warnings(presented)]
     authentication.carrier(presented)
     early = authentication.check_upgrade(presented)
     question = authentication.question(presented, connection_id="id")

@@ -148,6 +148,7 @@ class AuthorizerCalls:
         self._abandoned_of: collections.Counter[str] = collections.Counter()
         self._running: dict[int, AuthorizerCall] = {}
         self._abandoned: dict[int, AuthorizerCall] = {}
+        self._loader: threading.Thread | None = None
 
     @property
     def abandoned(self) -> int:
@@ -156,7 +157,8 @@ class AuthorizerCalls:
 
     def warm_up(self) -> None:
         """Load a function's file in the background, so that its mistakes show before the first device comes."""
-        threading.Thread(target=self._warm_up, name="authorizer-load", daemon=True).start()
+        self._loader = threading.Thread(target=self._warm_up, name="authorizer-load", daemon=True)
+        self._loader.start()
 
     def call(
         self,
@@ -199,7 +201,8 @@ class AuthorizerCalls:
                 call.timer.cancel()
             call.ask_to_end()
         self._source.close()
-        return [call.thread for call in calls if call.thread is not None and call.thread.is_alive()]
+        threads = [self._loader, *(call.thread for call in calls)]
+        return [thread for thread in threads if thread is not None and thread.is_alive()]
 
     # -- on the loop's thread ----------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class Deliveries:
         elif (
             not live.overflowed
             and session.outbound.ready
-            and (packet_id := session.outbound.send_at_once(delivery)) is not None
+            and (packet_id := session.outbound.send_at_once(delivery, moment.at)) is not None
         ):
             if not self._send(live, delivery, packet_id, moment, effects):
                 session.outbound.acknowledge(packet_id)

@@ -28,8 +28,9 @@ from .holdings import Holdings
 from .message import Message
 from .quick_values import quickly_made
 
-MAX_QUEUED_MESSAGES: Final = 10_000
-"""Messages that may wait for one client. Our own bound: the service does not document one."""
+MAX_QUEUED_MESSAGES: Final = 100_000
+"""Messages that may wait for one client. Our own bound: the service does not document one. A subscriber that reads and
+acknowledges, but takes longer for each message than the endpoint does, must outlast a burst of a test."""
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 """Bytes of payloads and properties that may wait for one client. Our own bound."""
 
@@ -139,7 +140,7 @@ class Outbound:
         self._first_expiry = min(self._first_expiry, _expiry(delivery))
         return True
 
-    def send_at_once(self, delivery: Delivery) -> int | None:
+    def send_at_once(self, delivery: Delivery, at: float) -> int | None:
         """Take a delivery past the queues, which must be `ready`; None, and nothing is done, while 100 are taken.
 
         The same as `offer` and then `take`: where nothing waits, nothing is overtaken.
@@ -147,6 +148,7 @@ class Outbound:
         if len(self._taken_ids) >= MAX_IN_FLIGHT:
             return None
         packet_id = self._new_id()
+        self._taken_ids[packet_id] = at
         self._in_flight[packet_id] = delivery
         return packet_id
 

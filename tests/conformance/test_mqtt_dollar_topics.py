@@ -54,7 +54,6 @@ def test_nobody_publishes_to_reserved_topics(bench: Bench, version: Version, top
 @EITHER
 def test_basic_ingest_reaches_no_subscriber(bench: Bench, version: Version) -> None:
     client = bench.client(version)
-    topic = f"$aws/rules/{bench.name()}/a"
-    client.subscribe(topic)
-    client.publish(topic, qos=1)
-    assert client.messages() == []
+    client.subscribe("$aws/#")
+    client.publish(f"$aws/rules/{bench.name()}/a", qos=1)
+    assert [message.topic for message in client.messages() if not message.topic.startswith("$aws/events/")] == []

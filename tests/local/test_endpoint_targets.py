@@ -131,5 +131,6 @@ def test_a_command_that_is_not_there_is_told_when_the_endpoint_starts(
 ) -> None:
     endpoint = serve(make_endpoint, LocalAuthorizer(["no-such-program"], signing_disabled=True))
     assert code_for(endpoint, b"pass01") == 135  # the endpoint runs all the same
+    endpoint.stop()  # which waits for what loads the functions
     assert "there is no program 'no-such-program' on PATH" in caplog.text
     assert "there is no program" in endpoint.wait_for(events.Refused, timeout=5).explanation
