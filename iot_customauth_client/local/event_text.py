@@ -78,7 +78,7 @@ def event_line(event: Event) -> str:
 
 
 def event_json(event: Event) -> str:
-    """Return the event as one JSON object on one line, with the names of its fields (docs/local-endpoint.md)."""
+    """Return the event as one JSON object on one line, with the names of its fields (docs/endpoint-events.md)."""
     return json.dumps(event.fields(), ensure_ascii=False, default=str).translate(_JSON_CONTROLS)
 
 

@@ -200,8 +200,8 @@ def test_no_text_of_a_client_can_move_the_cursor_or_begin_a_line() -> None:
 
 
 def test_the_documentation_has_every_kind_with_its_fields() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "local-endpoint.md").read_text()
-    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*?) ?\|$", text.partition("## Events")[2], re.MULTILINE))
+    text = (Path(__file__).parents[2] / "docs" / "endpoint-events.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*?) ?\|$", text.partition("## Kinds")[2], re.MULTILINE))
     documented = {kind: re.findall(r"`([a-z_]+)`", rows.get(kind, "")) for kind in EVENT_KINDS}
     common = {"sequence", "at"}
     assert documented == {
