@@ -131,6 +131,19 @@ def test_the_sensor_keeps_what_it_could_not_deliver_for_its_next_start(served: S
     assert "3 readings delivered, 0 are kept for the next start" in done.stdout
 
 
+def test_the_monitor_sees_a_device_come_and_go_and_one_that_may_not() -> None:
+    done = run_example("watch_lifecycle.py", environment={**os.environ})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "subscribed monitor ['$aws/events/#']",
+        "connected boiler",
+        "subscribed boiler ['boiler/commands']",
+        "disconnected boiler CLIENT_INITIATED_DISCONNECT",
+        "connect_failed toaster AUTHORIZATION_FAILED",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "first_words"),
     [
