@@ -1,4 +1,4 @@
-"""The code of the pages about lasting connections runs as it is printed, with a connection to the local endpoint.
+"""The code of the pages runs as it is printed, with a connection to the local endpoint where it needs one.
 
 The blocks of a page run one after the other, and share their names; `connect`, `settings`, `credentials` and
 `connection` are there from the start.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import json
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ import pytest
 
 import iot_customauth_client
 from iot_customauth_client import Credentials, aio, connect
-from iot_customauth_client.local import LocalEndpoint
+from iot_customauth_client.local import Choices, LocalEndpoint
+from iot_customauth_client.local.choices import values_of
+from iot_customauth_client.local.config import Flags, configure
 
 DOCS = Path(__file__).parent.parent / "docs"
 CREDENTIALS = Credentials.from_password("user01", "pass01", authorizer="any")
@@ -47,6 +51,29 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     monkeypatch.chdir(tmp_path)
     with LocalEndpoint({"any": allow_all}) as endpoint:
         yield {"connect": connect, "credentials": CREDENTIALS, "settings": endpoint.settings("client_id")}
+
+
+@pytest.mark.parametrize("page", ["domain-configurations.md", "choices.md"])
+def test_the_code_of_a_page_about_the_local_endpoint_runs_and_its_toml_is_taken(page: str, tmp_path: Path) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        exec(compile(block, page, "exec"), {"lambda_handler": allow_all})
+    (toml,) = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "password.py").write_text("def lambda_handler(event, context): ...\n")
+    file = tmp_path / "local.toml"
+    file.write_text(toml + '[authorizers.password]\nfunction = "password.py"\nsigning_disabled = true\n')
+    configure(file, Flags())
+
+
+def test_every_choice_is_in_its_document_with_its_default_first() -> None:
+    text = (DOCS / "choices.md").read_text(encoding="utf-8")
+    settings = text.partition("## Settings")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\|[^|]*\| `(\w+)` \| ([^|]*) \|$", settings, re.MULTILINE))
+    assert rows.keys() == {each.name for each in fields(Choices)}
+    for each in fields(Choices):
+        assert rows[each.name].split("`")[1] == json.dumps(each.default), each.name
+        for value in values_of(each.name):
+            assert json.dumps(value) in rows[each.name].replace("1,800", "1800"), (each.name, value)
 
 
 @pytest.mark.parametrize("page", ["lasting-connections.md", "credential-sources.md", "requests.md"])
