@@ -94,3 +94,19 @@ def test_every_link_of_the_documents_leads_to_a_file() -> None:
     for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def anchors_of(document: Path) -> set[str]:
+    """Return what a link into the page can name: its headings as GitHub writes them, and its own anchors."""
+    text = document.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings} | {
+        *re.findall(r'<a id="([^"]+)"', text)
+    }
+
+
+def test_every_link_into_a_document_leads_to_a_place_in_it() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+            page = document.parent / target if target else document
+            assert anchor in anchors_of(page), f"{document.name}: {target}#{anchor}"
