@@ -26,6 +26,7 @@ from math import inf
 from iot_customauth_client.authorizer.arn import topic_arn, topicfilter_arn
 from iot_customauth_client.authorizer.context import Context
 from iot_customauth_client.authorizer.policy import evaluate
+from iot_customauth_client.limits import MAX_RETRY_SECONDS
 from iot_customauth_client.local.broker import Effect, Happened, Send
 from iot_customauth_client.local.codec import (
     ConnAck,
@@ -65,6 +66,8 @@ class Copy:
     qos: int = 0
     publisher: str = ""
     expires_at: float = inf
+    sent_at: float = inf
+    """When it was sent first."""
 
 
 @dataclass(slots=True)
@@ -285,9 +288,12 @@ class ModelledWorld(World):
             ensure(next(iter(session.again)) == packet_id, "what is sent again comes in its order")
             copy = session.again.pop(packet_id)
             ensure((copy.topic, copy.payload) == (topic, packet.payload), "what is sent again keeps its identifier")
+            ensure(self.at - copy.sent_at < MAX_RETRY_SECONDS, "nothing is sent again after an hour")
         else:
             ensure(packet_id is None or not session.again, "what is sent again comes before what is new")
-            copy = self._take(session.now if packet_id is None else session.queue, topic, packet)
+            copy = replace(
+                self._take(session.now if packet_id is None else session.queue, topic, packet), sent_at=self.at
+            )
         ensure(self.at < copy.expires_at, "nothing is delivered that has expired")
         if packet_id is not None:
             session.flight[packet_id] = copy
@@ -315,10 +321,11 @@ class ModelledWorld(World):
         self._drop_first(session)
 
     def _dropped(self, event: Dropped) -> None:
-        ensure(event.cause in {"expired", "too_large"}, "nothing is dropped for want of room")
+        ensure(event.cause in {"expired", "too_large", "unacknowledged"}, "nothing is dropped for want of room")
         session = self.sessions[event.client_id]
         wanted = event.topic, event.payload
-        for copies in (session.now, session.queue):
+        sent_before = event.cause == "unacknowledged"
+        for copies in () if sent_before else (session.now, session.queue):
             for place, copy in enumerate(copies):
                 if (copy.topic, copy.payload) == wanted:
                     ensure(event.cause != "expired" or self.at >= copy.expires_at, "only what is old expires")
@@ -326,6 +333,8 @@ class ModelledWorld(World):
                     return
         for packet_id, copy in session.again.items():
             if (copy.topic, copy.payload) == wanted:
+                old = self.at - copy.sent_at >= MAX_RETRY_SECONDS
+                ensure(old or not sent_before, "what was not acknowledged is given up after an hour, and not before")
                 del session.again[packet_id]
                 return
         ensure(False, "only what waits is dropped")

@@ -210,7 +210,9 @@ def _action_fault(text: str) -> str | None:
         return None
     if colon:
         return f'{_shown(text)} is not an action; write for example "iot:Publish"'
-    return f'{_shown(text)} lacks the service; write "iot:{text}"' if text else 'is empty; write "iot:Publish"'
+    if not text:
+        return 'is empty; write "iot:Publish"'
+    return f'{_shown(text)} lacks the service; write "iot:{_shown(text)[1:-1]}"'
 
 
 def _resource_fault(text: str) -> str | None:

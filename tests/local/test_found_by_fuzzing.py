@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from broker_driver import ACCOUNT, REGION, V5, Driver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iot_customauth_client.authorizer import MalformedPolicy, PolicyDocument
 from iot_customauth_client.authorizer.event import AuthorizerEvent, build_event
 from iot_customauth_client.local import LocalAuthorizer
 from iot_customauth_client.local.authentication import Authentication, Question, Refusal
@@ -106,3 +108,11 @@ def test_an_event_as_json_is_one_line_without_a_character_that_moves_a_terminal(
     text = event_json(event)
     assert not any(each < " " or "\x7f" <= each <= "\x9f" or each in "\u2028\u2029" for each in text)
     assert json.loads(text)["client_id"] == client_id
+
+
+@given(action=st.text(st.characters(categories=["Cs", "L", "Nd", "Cc", "Zl"]), min_size=1, max_size=300))
+def test_what_is_wrong_with_a_policy_is_told_on_one_line_that_can_be_printed(action: str) -> None:
+    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
+    with pytest.raises(MalformedPolicy) as caught:
+        PolicyDocument.parse({"Version": "2012-10-17", "Statement": [statement]})
+    assert str(caught.value).isprintable()
