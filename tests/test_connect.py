@@ -48,7 +48,8 @@ from iot_customauth_client.local import LocalEndpoint, events
 pytest_plugins = ("client_support",)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
-# aws-behaviour.md section 4, captured from the real service; host name and id are each connection's own.
+# As an authorizer function received it from the service (published in a walkthrough of 2021); host name and id are
+# each connection's own.
 CAPTURED_EVENT = {
     "protocolData": {
         "tls": {"serverName": AWS_HOSTNAME},

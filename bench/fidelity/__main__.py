@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from .page import PAGE, write_page
 from .prove import Verdict, prove
-from .rows import ROOT, BadRows, Row, Section, every_row, misplaced_changes, read_sections
+from .rows import ROOT, BadRows, Row, Section, every_row, misplaced_changes, read_sections, unfit_settings
 
 
 def main() -> int:
@@ -60,6 +60,7 @@ def _selected(rows: list[Row], chosen: argparse.Namespace, parser: argparse.Argu
 def _check(sections: Sequence[Section]) -> int:
     rows = every_row(sections)
     problems = misplaced_changes(rows)
+    problems += unfit_settings(rows)
     problems += _missing_tests(rows)
     if not PAGE.exists() or PAGE.read_text() != write_page(sections):
         problems.append(f"{PAGE.relative_to(ROOT)} is not what the rows say: run scripts/fidelity")

@@ -90,7 +90,8 @@ def _line(row: Row) -> str:
 def _here(row: Row) -> str:
     if row.choice:
         return f"choice: {row.choice}; setting: {row.setting}"
-    return row.here if not row.why else f"{row.here}: {row.why}"
+    told = row.here if not row.why else f"{row.here}: {row.why}"
+    return f"{told}; setting: {row.setting}" if row.setting else told
 
 
 def _shown_by(row: Row) -> str:

@@ -10,11 +10,15 @@ tests has to fail (`prove.py`). Without such a change there is no claim, only ho
     missing        it is left out, and should not be                                         why
     elsewhere      a fact about clients or the control plane: an endpoint cannot show it     why
 
+`setting` names what makes the endpoint do otherwise, a field of `Choices` as `Choices.name`; where there is a choice
+and no setting for it, `none: ` and why not. Each field of `Choices` has to be named by a row.
+
 This file never imports the package that the rows are about: the prover has to choose which copy of it is loaded.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -25,12 +29,15 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent.parent
 ROWS: Final = ROOT / "tests" / "fidelity"
 PACKAGE: Final = "iot_customauth_client"
+CHOICES: Final = "local/choices.py"
+"""Of the package: the settings of what is not known."""
 
 STATUSES: Final = ("documented", "observed", "unknown")
 STANDINGS: Final = ("implemented", "refused", "missing", "elsewhere")
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NODE = re.compile(r"(?P<file>[a-z0-9_/]+\.py)::test_\w+(\[.+\])?")
+_CHOICE = re.compile(r"`Choices\.(\w+)`")
 _KEYS: Final = frozenset(
     {"id", "behaviour", "status", "source", "here", "why", "choice", "setting", "tests", "taken_out"}
 )
@@ -126,6 +133,18 @@ def misplaced_changes(rows: Iterable[Row], root: Path = ROOT) -> list[str]:
     return problems
 
 
+def unfit_settings(rows: Iterable[Row], root: Path = ROOT) -> list[str]:
+    """Say which fields of `Choices` the rows name that do not exist, and which exist and no row names."""
+    tree = ast.parse((root / PACKAGE / CHOICES).read_text())
+    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "Choices")
+    parts = (part for found in classes for part in found.body if isinstance(part, ast.AnnAssign))
+    fields = [part.target.id for part in parts if isinstance(part.target, ast.Name)]
+    named = [(field, row) for row in rows for field in _CHOICE.findall(row.setting)]
+    problems = [f"{row.id}: there is no field {field} of Choices" for field, row in named if field not in fields]
+    missed = sorted(set(fields) - {field for field, _ in named})
+    return problems + [f"Choices.{field}: no row says which unknown it settles" for field in missed]
+
+
 def _number(stem: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", stem)))
 
@@ -197,6 +216,8 @@ def _problems(row: Row) -> list[str]:
         problems.append(f"what is {row.here} needs `why`")
     if (row.status == "unknown" and row.here == "implemented") != bool(row.choice):
         problems.append("choice says what is done where nothing is known, and stands there only")
-    if bool(row.choice) != bool(row.setting):
-        problems.append("choice and setting belong together")
+    if row.choice and not row.setting:
+        problems.append("a choice needs a setting, or `none: ` and why there is none")
+    if row.setting and row.here not in ("implemented", "refused"):
+        problems.append(f"what is {row.here} has no setting")
     return problems

@@ -66,11 +66,10 @@ class Choices:
         failed_refresh_mqtt5: the DISCONNECT code that an MQTT 5 client gets when a refresh does not allow it any more:
             `135`, `152`, or `"hang_up"`: none.
         end_of_life_mqtt5: the DISCONNECT code at the end of `disconnectAfterInSeconds`, and of the 24 hours of a
-            WebSocket: `152`, `135`, or `"hang_up"`: none.
+            WebSocket: `152`, `135`, or `"hang_up"`: none. (That the will is published then is documented, on the page
+            "Lifecycle events".)
         will_delay: whether the Will Delay Interval of MQTT 5 counts, which AWS does not speak of: `"honoured"`, or
             `"ignored"`: the will is published as soon as the connection has ended.
-        will_at_end_of_life: whether the will is published then: `"published"`, or `"dropped"`. The page "Lifecycle
-            events" does not list these two reasons.
         denied_publish_qos0_mqtt5: what an MQTT 5 client gets for a PUBLISH of QoS 0 that its policy denies, which has
             no PUBACK to carry a code. `"disconnect"`: DISCONNECT 135; `"ignored"`: nothing, the message is lost.
         denied_delivery: what a client gets for a message that its policy does not let it receive (`iot:Receive`).
@@ -119,7 +118,6 @@ class Choices:
     failed_refresh_mqtt5: Literal[135, 152, "hang_up"] = 135
     end_of_life_mqtt5: Literal[152, 135, "hang_up"] = 152
     will_delay: Literal["honoured", "ignored"] = "honoured"
-    will_at_end_of_life: Literal["published", "dropped"] = "published"
     denied_publish_qos0_mqtt5: Literal["disconnect", "ignored"] = "disconnect"
     denied_delivery: Literal["left_out", "disconnect"] = "left_out"
     overlapping_filters: Literal["copy_for_each", "one_copy"] = "copy_for_each"

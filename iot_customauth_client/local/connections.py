@@ -240,8 +240,6 @@ class Connections:
         for planned in (live.life, live.reauthorisation):
             if planned is not None:
                 planned.cancel()
-        if reason in _ENDS_OF_LIFE and self._choices.will_at_end_of_life == "dropped":
-            live.will = None
         self._post.discard(live)
         self._sessions.leave(live, moment, effects, cause=cause)
         self._lifecycle.disconnected(live.presence, reason, live.session.expiry_seconds, moment, effects)

@@ -24,9 +24,8 @@ RECEIVE: Final = "iot:Receive"
 
 _KEPT_ANSWERS: Final = 512
 
-# AWS page "AWS IoT Core policy actions": the kind of resource that each action is checked against.
+# AWS page "AWS IoT Core policy actions": the kind of resource that each action on topics is checked against.
 _RESOURCE: Final[dict[str, Callable[[str, str, str], str]]] = {
-    CONNECT: client_arn,
     PUBLISH: topic_arn,
     RETAIN_PUBLISH: topic_arn,
     SUBSCRIBE: topicfilter_arn,
@@ -121,5 +120,5 @@ class Permissions:
         return evaluate(self._grant.policies, CONNECT, resource, context or self._connect_context)
 
     def resource(self, action: str, topic: str) -> str:
-        """Return the ARN that an action on the topic, topic filter or client id is checked against."""
+        """Return the ARN that an action on the topic or topic filter is checked against."""
         return _RESOURCE[action](self._region, self._account, topic)

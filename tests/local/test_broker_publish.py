@@ -7,6 +7,7 @@ from broker_driver import ARN, EVERYTHING, V5, V311, Driver, everything_but, onl
 
 from iot_customauth_client.errors import InvalidTopic, PayloadTooLarge
 from iot_customauth_client.local.broker import Broker, Happened, Send
+from iot_customauth_client.local.choices import Choices
 from iot_customauth_client.local.codec import (
     Auth,
     Connect,
@@ -164,15 +165,20 @@ def test_a_reserved_topic_needs_a_grant_as_any_other() -> None:
 
 def test_nothing_can_be_retained_on_a_reserved_topic() -> None:
     driver = connected()
-    answer = only(driver.receive(1, Publish("$aws/a", b"x", qos=1, retain=True, packet_id=5)), PubAck)
+    topic = "$aws/things/t/shadow/update"
+    assert driver.receive(1, Publish(topic, b"x", qos=1, packet_id=5)) == [PubAck(5)]
+    answer = only(driver.receive(1, Publish(topic, b"x", qos=1, retain=True, packet_id=5)), PubAck)
     assert answer.reason_code == 144
 
 
 def test_basic_ingest_is_accepted_and_reaches_no_subscriber() -> None:
-    driver = connected()
-    driver.subscribe(2, "$aws/rules/#")
+    broker = Broker(region="eu-west-1", account="123456789012", choices=Choices(reserved_topics="any"))
+    driver = connected(broker=broker)  # by default nobody could subscribe there
+    driver.subscribe(2, "$aws/rules/#", "$aws/rule/#")
     assert driver.receive(1, Publish("$aws/rules/r/a", b"x", qos=1, packet_id=5)) == [PubAck(5)]
     assert driver.received(2) == []
+    driver.publish(1, "$aws/rule/r/a")
+    assert driver.topics(2) == ["$aws/rule/r/a"]
 
 
 def test_a_response_topic_that_nobody_could_publish_to_is_refused() -> None:

@@ -93,21 +93,15 @@ def end_life(d: Driver, reason: str) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize(("choice", "published"), [("published", 1), ("dropped", 0)])
+@pytest.mark.parametrize("choice", [152, 135, "hang_up"])
 @pytest.mark.parametrize("reason", ["CUSTOMAUTH_TTL_EXPIRATION", "WEBSOCKET_TTL_EXPIRATION"])
-def test_the_will_at_the_end_of_a_life(version: Version, choice: str, published: int, reason: str) -> None:
-    d = driver(will_at_end_of_life=choice)
+def test_the_will_is_published_at_the_end_of_a_life_whatever_is_told(
+    version: Version, choice: object, reason: str
+) -> None:
+    d = driver(end_of_life_mqtt5=choice)
     d.connect(1, connect(version, will=True), life=300)
     end_life(d, reason)
-    d.advance(10_000)
-    assert len(d.of(Published)) == published
-
-
-def test_the_will_of_a_lost_connection_is_published_whatever_is_chosen_for_a_life() -> None:
-    d = driver(will_at_end_of_life="dropped")
-    d.connect(1, connect(will=True), life=300)
-    d.close(1)
-    assert len(d.of(Published)) == 1
+    assert [event.topic for event in d.of(Published)] == ["gone"]
 
 
 # -- what the policy denies --------------------------------------------------------------------------------------------

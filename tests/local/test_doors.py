@@ -63,8 +63,9 @@ def test_a_trailing_dot_gets_its_own_advice() -> None:
     assert "without the dot" in answer.explanation
 
 
-def test_no_server_name_is_turned_away_before_alpn_is_looked_at() -> None:
-    answer = choose_door(None, ("h2",), SERVED)
+@pytest.mark.parametrize("alpn", [("h2",), ("mqtt",), ("http/1.1",), ("x-amzn-mqtt-ca",), ()])
+def test_no_server_name_is_turned_away_before_alpn_is_looked_at(alpn: tuple[str, ...]) -> None:
+    answer = choose_door(None, alpn, SERVED)
     assert isinstance(answer, TurnAway)
     assert (answer.cause, answer.alert) == ("sni_missing", Alert.UNRECOGNIZED_NAME)
 

@@ -23,7 +23,8 @@ from iot_customauth_client.local.codec import (
 EITHER = pytest.mark.parametrize("version", [Version.MQTT5, Version.MQTT311], ids=["mqtt5", "mqtt311"])
 HOST = "x-ats.iot.ap-northeast-1.amazonaws.com"
 
-# aws-behaviour.md section 4, as it was captured; the id is each connection's own.
+# As an authorizer function received it from the service (published in a walkthrough of 2021); the id is each
+# connection's own.
 CAPTURED = (
     '{"protocolData":{"tls":{"serverName":"x-ats.iot.ap-northeast-1.amazonaws.com"},"mqtt":{"username":"user01?x-amz-'
     'customauthorizer-name=custom_auth_mqtt_2021_08_21","password":"cGFzczAx","clientId":"client_id"}},"protocols":'

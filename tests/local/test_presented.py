@@ -173,6 +173,13 @@ def test_a_request_signed_with_aws_credentials_is_told_that_it_needs_no_authoriz
     assert "SigV4" in refusal.explanation
 
 
+def test_a_token_needs_no_password(authentication: Authentication) -> None:
+    question = authentication.question(in_username((NAME, "plain"), ("Token", "t")), connection_id="id")
+    assert isinstance(question, Question)
+    assert question.event.get("token") == "t"
+    assert "password" not in question.event.get("protocolData", {}).get("mqtt", {})
+
+
 @PLACES
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_the_parameters_may_come_in_any_order(
