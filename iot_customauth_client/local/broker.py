@@ -39,11 +39,7 @@ from collections.abc import Callable
 from random import randrange
 from typing import Final
 
-from ..limits import (
-    DEFAULT_SESSION_EXPIRY_SECONDS,
-    KEEP_ALIVE_GRACE,
-    MAX_SESSION_EXPIRY_SECONDS,
-)
+from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
 from .broker_limits import DEFAULT_BROKER_LIMITS, BrokerLimits
 from .broker_parts import BrokerParts, random_uuid
 from .choices import DEFAULT_CHOICES, Choices
@@ -67,7 +63,14 @@ from .events import Decided
 from .faults import Faults
 from .message import Message
 from .moment import Moment
-from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
+from .offence import (
+    DisconnectReason,
+    Offence,
+    RefusedConnect,
+    RefusedOperation,
+    broken_protocol,
+    with_rule,
+)
 from .quotas import Quotas
 from .visitor import Visitor
 
@@ -82,17 +85,6 @@ __all__ = [
     "Quotas",
     "Send",
 ]
-
-_IN_DISCONNECT: Final = {
-    ReasonCode.MALFORMED_PACKET: ReasonCode.MALFORMED_PACKET,
-    ReasonCode.PROTOCOL_ERROR: ReasonCode.PROTOCOL_ERROR,
-    ReasonCode.TOPIC_NAME_INVALID: ReasonCode.TOPIC_NAME_INVALID,
-    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED: ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
-    ReasonCode.TOPIC_ALIAS_INVALID: ReasonCode.TOPIC_ALIAS_INVALID,
-    ReasonCode.PACKET_TOO_LARGE: ReasonCode.QUOTA_EXCEEDED,  # as for a payload; AWS's list has no 149
-    ReasonCode.QOS_NOT_SUPPORTED: ReasonCode.QOS_NOT_SUPPORTED,
-}
-"""What an error of the codec is told as in DISCONNECT: codes of AWS's list (page "MQTT"); any other is 130."""
 
 
 class Broker:
@@ -219,16 +211,13 @@ class Broker:
         version: of the connection, None before its CONNECT. The service is not known to answer an unreadable CONNECT.
         """
         moment, effects = self._begin(now, at)
-        rule = f" ({error.rule})" if error.rule else ""
         live = self._connections.get(connection)
         if live is not None:
-            reason_code = _IN_DISCONNECT.get(error.reason_code, ReasonCode.PROTOCOL_ERROR)
-            offence = Offence(reason_code, f"it broke the protocol: {error}{rule}")
-            self._connections.drop(live, offence, moment, effects)
+            self._connections.drop(live, broken_protocol(error), moment, effects)
             self._connections.settle(moment, effects)
         elif not self._connections.is_known(connection):
             protocol = "MQTT" if version is None else version.name
-            explanation = f"{protocol} cannot be read: {error}{rule}"
+            explanation = f"{protocol} cannot be read: {with_rule(error)}"
             self._connections.hang_up_early(connection, error.reason_code.name.lower(), explanation, effects)
         return effects
 
@@ -316,14 +305,7 @@ class Broker:
         To be called about once a second, and when the clock that can be moved reaches `next_at()`.
         """
         moment, effects = self._begin(now, at)
-        for live in self._connections:
-            if now >= live.deadline:
-                explanation = (
-                    f"nothing came for {live.silence_allowed_seconds:g} s, {KEEP_ALIVE_GRACE} times its keep alive of "
-                    f"{live.keep_alive_seconds} s"
-                )
-                reason = DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT
-                self._connections.kick(live, reason, explanation, moment, effects)
+        self._connections.kick_silent(moment, effects)
         self._connections.settle(moment, effects)
         self._arrivals.forget(now)
         return effects
