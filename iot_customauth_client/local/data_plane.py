@@ -6,10 +6,12 @@ are. Nothing here ends the turn: the broker begins and settles it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..errors import PayloadTooLarge
 from ..limits import MAX_PAYLOAD_BYTES, MAX_QOS, PUBLISHES_PER_SECOND
 from ..topics import check_topic_name
-from .codec import Properties, Publish, ReasonCode, Version, encode
+from .codec import Properties, Property, PropertyValue, Publish, ReasonCode, Version, encode
 from .connections import Connections
 from .effects import Effect, Happened
 from .events import Published
@@ -30,6 +32,24 @@ def check_publish(topic: str, payload: bytes, *, qos: int, properties: Propertie
     if not 0 <= qos <= MAX_QOS:
         raise ValueError(f"QoS {qos} is not supported by AWS IoT Core: use 0 or 1")
     encode(Publish(topic, b"", properties=properties), Version.MQTT5)
+
+
+def publish_properties(
+    content_type: str | None,
+    response_topic: str | None,
+    correlation_data: bytes | None,
+    user_properties: Sequence[tuple[str, str]],
+    expiry_seconds: int | None,
+) -> Properties:
+    """Return the properties of a PUBLISH with these fields; a field that is None, or has no pair, is left out."""
+    given: dict[Property, PropertyValue | None] = {
+        Property.MESSAGE_EXPIRY_INTERVAL: expiry_seconds,
+        Property.CONTENT_TYPE: content_type,
+        Property.RESPONSE_TOPIC: response_topic,
+        Property.CORRELATION_DATA: correlation_data,
+        Property.USER_PROPERTY: tuple(user_properties) or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
 
 
 class DataPlane:
