@@ -386,11 +386,7 @@ class LocalEndpoint:
                 settings.hostnames,
                 str(certificates.ca_file),
                 tuple(settings.authorizers),
-                {
-                    domain.name: domain.domain_name
-                    for domain in settings.domains
-                    if domain is not settings.domains.default
-                },
+                settings.further_domains,
             )
         )
         return running
