@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Any, Final
+from typing import Final
 
 from iot_customauth_client.authorizer.policy_document import PolicyDocument
 from iot_customauth_client.local.broker import Broker, DisconnectReason, Effect, Grant, Quotas
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import (
     NO_PROPERTIES,
     CodecError,
@@ -105,13 +106,13 @@ class World:
         numbers = count(1)
         quotas: Quotas = "aws" if wild and chance(dice, 40) else "off"
         small = wild and chance(dice, 70)
-        self.bounds: dict[str, Any] = {
-            "max_queued_messages": pick(dice, (3, 3, 15, 40)) if small else 1_000,
-            "max_queued_bytes": pick(dice, (8, 40, 4_000)) if small else 1_000_000,
-            "max_retained_messages": 2 if small else 100,
-            "max_kept_sessions": 2 if small else 100,
-            "max_shared_members": 2 if small else 100,
-        }
+        self.limits = BrokerLimits(
+            max_queued_messages=pick(dice, (3, 3, 15, 40)) if small else 1_000,
+            max_queued_bytes=pick(dice, (8, 40, 4_000)) if small else 1_000_000,
+            max_retained_messages=2 if small else 100,
+            max_kept_sessions=2 if small else 100,
+            max_shared_members=2 if small else 100,
+        )
         self.expiry = pick(dice, (60, 3_600))
         self.broker = Broker(
             region=REGION,
@@ -121,7 +122,7 @@ class World:
             session_expiry_seconds=self.expiry,
             choose=dice.below,
             new_uuid=lambda: f"uuid-{next(numbers)}",
-            **self.bounds,
+            limits=self.limits,
         )
         self.watch = Watch()
         self.now = 1_000.0
@@ -421,9 +422,9 @@ class World:
         ensure(sizes["live"] == len(self.watch.live), "what is live was connected and not disconnected")
         ensure(sizes["sessions"] - sizes["kept_sessions"] == sizes["live"], "a client id is connected once")
         ensure(not sizes["wills_due"] and not sizes["overflowed"], "nothing is left to be settled")
-        ensure(sizes["retained"] <= self.bounds["max_retained_messages"], "retained messages are bounded")
-        ensure(sizes["kept_sessions"] <= self.bounds["max_kept_sessions"], "kept sessions are bounded")
-        most = sizes["sessions"] * (self.bounds["max_queued_messages"] + 100)
+        ensure(sizes["retained"] <= self.limits.max_retained_messages, "retained messages are bounded")
+        ensure(sizes["kept_sessions"] <= self.limits.max_kept_sessions, "kept sessions are bounded")
+        most = sizes["sessions"] * (self.limits.max_queued_messages + 100)
         ensure(sizes["queued"] <= most, "what waits is bounded")
         ensure(sizes["subscriptions"] <= 50 * sizes["sessions"], "subscriptions are bounded")
         ensure(sizes["in_flight"] <= 100 * sizes["live"], "what is under way is bounded")

@@ -27,7 +27,9 @@ Who does what:
     connections        every way in which a connection ends
     lifecycle          messages under $aws/events/... that tell of clients
     post, faults       the way out, and what is done wrong on demand
+    data_plane         what is done without MQTT: DeleteConnection and Publish
     agenda, quotas     what is due later; the service's rates
+    broker_parts       who of these is given whom
 
 Where the service's behaviour is not documented, the choice is said where it is made.
 """
@@ -36,22 +38,10 @@ import time
 from collections.abc import Callable
 from random import randrange
 from typing import Final
-from uuid import uuid4
 
-from ..errors import PayloadTooLarge
-from ..limits import (
-    DEFAULT_SESSION_EXPIRY_SECONDS,
-    KEEP_ALIVE_GRACE,
-    MAX_PAYLOAD_BYTES,
-    MAX_QOS,
-    MAX_SESSION_EXPIRY_SECONDS,
-    MAX_SUBSCRIPTIONS_PER_ACCOUNT,
-    PUBLISHES_PER_SECOND,
-)
-from ..topics import check_topic_name
-from .agenda import Agenda
-from .answers import Answers
-from .arrivals import Arrivals
+from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
+from .broker_limits import DEFAULT_BROKER_LIMITS, BrokerLimits
+from .broker_parts import BrokerParts, random_uuid
 from .choices import DEFAULT_CHOICES, Choices
 from .codec import (
     NO_PROPERTIES,
@@ -64,26 +54,24 @@ from .codec import (
     Publish,
     ReasonCode,
     Version,
-    encode,
 )
-from .connections import KICKS, Connections
-from .deliveries import Deliveries
-from .dialogue import Dialogue, RefusedSubscribe311
+from .connections import KICKS
+from .data_plane import check_publish
+from .dialogue import RefusedSubscribe311
 from .effects import Effect, Grant, HangUp, Happened, Hold, Send
-from .events import Decided, Published
+from .events import Decided
 from .faults import Faults
-from .holdings import MAX_HELD_BYTES, Holdings
-from .lifecycle import Lifecycle
 from .message import Message
 from .moment import Moment
-from .offence import DisconnectReason, Offence, RefusedConnect, RefusedOperation
-from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
-from .post import Post
-from .quotas import AccountQuotas, Quotas
-from .retained import MAX_RETAINED_MESSAGES
-from .router import Router
-from .sessions import MAX_KEPT_SESSIONS, Sessions
-from .sharing import MAX_MEMBERS, Sharing
+from .offence import (
+    DisconnectReason,
+    Offence,
+    RefusedConnect,
+    RefusedOperation,
+    broken_protocol,
+    with_rule,
+)
+from .quotas import Quotas
 from .visitor import Visitor
 
 __all__ = [
@@ -98,21 +86,6 @@ __all__ = [
     "Send",
 ]
 
-_IN_DISCONNECT: Final = {
-    ReasonCode.MALFORMED_PACKET: ReasonCode.MALFORMED_PACKET,
-    ReasonCode.PROTOCOL_ERROR: ReasonCode.PROTOCOL_ERROR,
-    ReasonCode.TOPIC_NAME_INVALID: ReasonCode.TOPIC_NAME_INVALID,
-    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED: ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
-    ReasonCode.TOPIC_ALIAS_INVALID: ReasonCode.TOPIC_ALIAS_INVALID,
-    ReasonCode.PACKET_TOO_LARGE: ReasonCode.QUOTA_EXCEEDED,  # as for a payload; AWS's list has no 149
-    ReasonCode.QOS_NOT_SUPPORTED: ReasonCode.QOS_NOT_SUPPORTED,
-}
-"""What an error of the codec is told as in DISCONNECT: codes of AWS's list (page "MQTT"); any other is 130."""
-
-
-def _random_uuid() -> str:
-    return str(uuid4())
-
 
 class Broker:
     """All clients of one endpoint.
@@ -123,14 +96,7 @@ class Broker:
     session_expiry_seconds: the account's "persistent session expiry period", 1 to 604,800: what MQTT 3.1.1 gets, and
         the most that MQTT 5 gets.
     choices: how it behaves where the service's behaviour is not known.
-    max_queued_messages, max_queued_bytes: what may wait for one client, or for one shared subscription. A connected
-        client over it is disconnected (THROTTLED, code 151), since leaving out messages of QoS 1 would go unnoticed;
-        for one that is away, newer messages are dropped.
-    max_held_bytes: what may wait for all clients together; past it, as past the bounds of one.
-    max_subscriptions: of all sessions together; one more is refused with code 151.
-    max_retained_messages: of all topics together; one more is refused with code 151.
-    max_kept_sessions: without a connection; one more ends the one that was left first.
-    max_shared_members: of one shared subscription; one more is refused with code 151.
+    limits: how much it holds.
     faults: what is to be done wrong on demand; its own, in which nothing is, by default.
     choose: picks the member of a shared subscription: a number below the one it is given.
     new_uuid: makes assigned client ids and trace ids.
@@ -150,16 +116,10 @@ class Broker:
         quotas: Quotas = "off",
         session_expiry_seconds: int = DEFAULT_SESSION_EXPIRY_SECONDS,
         choices: Choices = DEFAULT_CHOICES,
-        max_queued_messages: int = MAX_QUEUED_MESSAGES,
-        max_queued_bytes: int = MAX_QUEUED_BYTES,
-        max_held_bytes: int = MAX_HELD_BYTES,
-        max_subscriptions: int = MAX_SUBSCRIPTIONS_PER_ACCOUNT,
-        max_retained_messages: int = MAX_RETAINED_MESSAGES,
-        max_kept_sessions: int = MAX_KEPT_SESSIONS,
-        max_shared_members: int = MAX_MEMBERS,
+        limits: BrokerLimits = DEFAULT_BROKER_LIMITS,
         faults: Faults | None = None,
         choose: Callable[[int], int] = randrange,
-        new_uuid: Callable[[], str] = _random_uuid,
+        new_uuid: Callable[[], str] = random_uuid,
         wall_time: Callable[[], float] = time.time,
     ) -> None:
         if not 1 <= session_expiry_seconds <= MAX_SESSION_EXPIRY_SECONDS:
@@ -171,67 +131,26 @@ class Broker:
         self._choices = choices
         self.faults: Final = Faults() if faults is None else faults
         """What is to be done wrong on demand."""
-        self._agenda = Agenda()
-        holdings = Holdings(max_held_bytes)
-        post = Post(self.faults, self._agenda)
-        answers = Answers(post, new_uuid)
-        account_quotas = AccountQuotas() if quotas == "aws" else None
-        self._quotas = account_quotas
-        deliveries = Deliveries(post, self._agenda, quotas=account_quotas, choices=choices)
-        sharing = Sharing(
-            deliveries,
-            self._agenda,
-            quotas=account_quotas,
-            choose=choose,
-            retention_seconds=session_expiry_seconds,
-            max_members=max_shared_members,
-            max_messages=max_queued_messages,
-            max_bytes=max_queued_bytes,
-            holdings=holdings,
-        )
-        self._router = Router(
-            deliveries,
-            sharing,
-            max_retained_messages=max_retained_messages,
-            max_subscriptions=max_subscriptions,
-            choices=choices,
-        )
-        self._sessions = Sessions(
-            self._router,
-            self._agenda,
-            max_expiry_seconds=session_expiry_seconds,
-            choices=choices,
-            max_kept=max_kept_sessions,
-            max_messages=max_queued_messages,
-            max_bytes=max_queued_bytes,
-            holdings=holdings,
-        )
-        lifecycle = Lifecycle(self._router, new_uuid=_random_uuid, wall_time=wall_time)
-        self._connections = Connections(
-            self._sessions, self._router, answers, post, self._agenda, lifecycle, choices=choices
-        )
-        self._arrivals = Arrivals(
-            self._connections,
-            self._sessions,
-            self._router,
-            answers,
-            post,
-            self.faults,
-            lifecycle,
+        parts = BrokerParts.assemble(
             region=region,
             account=account,
-            quotas=account_quotas,
-            choices=choices,
-            new_uuid=new_uuid,
-        )
-        self._dialogue = Dialogue(
-            self._router,
-            answers,
-            self.faults,
-            lifecycle,
             refused_subscribe_311=refused_subscribe_311,
+            quotas=quotas,
+            session_expiry_seconds=session_expiry_seconds,
             choices=choices,
+            limits=limits,
+            faults=self.faults,
+            choose=choose,
+            new_uuid=new_uuid,
+            wall_time=wall_time,
         )
+        self._agenda = parts.agenda
+        self._router = parts.router
+        self._sessions = parts.sessions
+        self._connections = parts.connections
+        self._arrivals = parts.arrivals
+        self._dialogue = parts.dialogue
+        self._data_plane = parts.data_plane
 
     # -- before CONNACK -------------------------------------------------------------------------------------------
 
@@ -292,16 +211,13 @@ class Broker:
         version: of the connection, None before its CONNECT. The service is not known to answer an unreadable CONNECT.
         """
         moment, effects = self._begin(now, at)
-        rule = f" ({error.rule})" if error.rule else ""
         live = self._connections.get(connection)
         if live is not None:
-            reason_code = _IN_DISCONNECT.get(error.reason_code, ReasonCode.PROTOCOL_ERROR)
-            offence = Offence(reason_code, f"it broke the protocol: {error}{rule}")
-            self._connections.drop(live, offence, moment, effects)
+            self._connections.drop(live, broken_protocol(error), moment, effects)
             self._connections.settle(moment, effects)
         elif not self._connections.is_known(connection):
             protocol = "MQTT" if version is None else version.name
-            explanation = f"{protocol} cannot be read: {error}{rule}"
+            explanation = f"{protocol} cannot be read: {with_rule(error)}"
             self._connections.hang_up_early(connection, error.reason_code.name.lower(), explanation, effects)
         return effects
 
@@ -389,14 +305,7 @@ class Broker:
         To be called about once a second, and when the clock that can be moved reaches `next_at()`.
         """
         moment, effects = self._begin(now, at)
-        for live in self._connections:
-            if now >= live.deadline:
-                explanation = (
-                    f"nothing came for {live.silence_allowed_seconds:g} s, {KEEP_ALIVE_GRACE} times its keep alive of "
-                    f"{live.keep_alive_seconds} s"
-                )
-                reason = DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT
-                self._connections.kick(live, reason, explanation, moment, effects)
+        self._connections.kick_silent(moment, effects)
         self._connections.settle(moment, effects)
         self._arrivals.forget(now)
         return effects
@@ -443,20 +352,14 @@ class Broker:
         if reason not in KICKS:
             raise ValueError(f"reason {reason!r} is not one of {', '.join(sorted(KICKS))}")
         moment, effects = self._begin(now, at)
-        session = self._sessions.get(client_id)
-        if session is None:
-            return effects
-        live = session.connection
-        if live is not None:
-            if prevent_will_message:
-                live.will = None
-            cause = "deleted" if clean_session and session.expiry_seconds else None
-            explanation = "the user of the local endpoint ended the connection"
-            self._connections.kick(live, DisconnectReason(reason), explanation, moment, effects, cause=cause)
-        elif clean_session:
-            if prevent_will_message:
-                session.will = None
-            self._sessions.end(session, "deleted", effects)
+        self._data_plane.delete_connection(
+            client_id,
+            DisconnectReason(reason),
+            clean_session=clean_session,
+            prevent_will_message=prevent_will_message,
+            moment=moment,
+            effects=effects,
+        )
         self._connections.settle(moment, effects)
         return effects
 
@@ -479,18 +382,12 @@ class Broker:
         Raises `InvalidTopic` or `PayloadTooLarge` (both ValueError) for what the service would not take, and
         ValueError for another QoS than 0 and 1 or for properties that a PUBLISH cannot have.
         """
-        check_topic_name(topic)
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise PayloadTooLarge(f"the payload has {len(payload)} bytes, AWS IoT Core allows {MAX_PAYLOAD_BYTES}")
-        if not 0 <= qos <= MAX_QOS:
-            raise ValueError(f"QoS {qos} is not supported by AWS IoT Core: use 0 or 1")
-        encode(Publish(topic, b"", properties=properties), Version.MQTT5)
+        check_publish(topic, payload, qos=qos, properties=properties)
         moment, effects = self._begin(now, at)
-        effects.append(Happened(Published(None, "", topic, payload, qos, retain, False)))
         message = Message.of(
             topic, payload, qos=qos, retain=retain, publisher=None, properties=properties, at=moment.at
         )
-        self._router.publish(message, moment, effects)
+        self._data_plane.publish(message, moment, effects)
         self._connections.settle(moment, effects)
         return effects
 
@@ -511,19 +408,13 @@ class Broker:
         Returns what is to be done and, if the message was not published, why.
         """
         moment, effects = self._begin(now, at)
-        if self._quotas is not None and not self._quotas.publishes_in.take(now):
-            explanation = f"all clients published more than {PUBLISHES_PER_SECOND:,} messages within this second"
-            return effects, RefusedOperation(ReasonCode.QUOTA_EXCEEDED, explanation, DisconnectReason.THROTTLED)
         message = Message.of(
             topic, payload, qos=qos, retain=retain, publisher=None, properties=properties, at=moment.at
         )
         try:
-            can_retain = self._router.can_retain(message, moment)
-            visitor.check(message, properties, can_retain, effects)
+            self._data_plane.publish_for(visitor, message, properties, moment, effects)
         except RefusedOperation as refusal:
             return effects, refusal
-        effects.append(Happened(Published(visitor.connection, "", topic, payload, qos, retain, False)))
-        self._router.publish(message, moment, effects)
         self._connections.settle(moment, effects)
         return effects, None
 

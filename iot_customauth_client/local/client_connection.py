@@ -9,7 +9,7 @@
       └──── turned away ────┴──────────────┴───── refused ────┴─────── hung up ────┴──> LEAVING ──> (closed)
 
 Every stage that waits for the peer has a time limit but LIVE, which has the keep alive. LEAVING has written its last
-bytes and discards what still comes, for `LINGER_SECONDS` at most: closing a socket with unread bytes in it would take
+bytes and discards what still comes, for a time (`time_limits.py`): closing a socket with unread bytes in it would take
 the last answer away from the peer.
 
 This file owns the socket of one connection and nothing else: what is spoken inside TLS is a `Talk`, MQTT or HTTP. It
@@ -19,14 +19,11 @@ creates no task; its one timer is cancelled when it changes stage or ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import select
-import socket
-import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from .. import limits
+from . import tcp
 from .authentication import Authentication
 from .codec import Packet
 from .doors import Alert, Door, TurnAway
@@ -39,19 +36,12 @@ from .mqtt_talk import MqttTalk
 from .pipes import PlainPipe
 from .reading import Pause, Reading
 from .talk import HALF_OPEN, Stage, Talk
+from .time_limits import seconds_for
 from .tls import TlsError, TlsStream, alert
 
 if TYPE_CHECKING:
     from .server import Server
 
-HANDSHAKE_SECONDS: Final = 10.0
-"""From the accepted TCP connection to the end of the TLS handshake."""
-CONNECT_SECONDS: Final = 10.0
-"""From there to a complete CONNECT or HTTP request; and from an upgrade to a complete CONNECT."""
-HTTP_IDLE_SECONDS: Final = 60.0
-"""How long a connection may wait for its next HTTP request. Our own bound: the service's is not documented."""
-LINGER_SECONDS: Final = 2.0
-"""How long a connection that was ended waits for its peer to close too."""
 MAX_UNSENT_BYTES: Final = 32 * 1024 * 1024
 """What may wait for a peer that does not read; beyond that it is cut off."""
 READ_BYTES: Final = 16_384
@@ -59,11 +49,6 @@ READ_BYTES: Final = 16_384
 or chunks that is some 30 ms of work; 256 KiB, asyncio's own measure, would be half a second."""
 
 _LEAVING: Final = Stage.LEAVING  # asked for each message: with Python 3.11 ten times as fast as the attribute
-_LINGER_NOT = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: closing resets the connection
-_PEER_HAS_CLOSED = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last on Linux only
-
-DropKind: TypeAlias = Literal["rst", "fin"]
-"""How a TCP connection is dropped: reset, or ended without a farewell of TLS and MQTT."""
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -117,7 +102,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.source_ip, port = peer[:2] if peer else (None, 0)
         host = f"[{self.source_ip}]" if self.source_ip and ":" in self.source_ip else self.source_ip
         self._happened(Opened(self.number, f"{host}:{port}" if peer else "unknown"))
-        self._limit(HANDSHAKE_SECONDS)
+        self._limit()
         self.server.opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -217,14 +202,13 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     # -- faults that a test asks for --------------------------------------------------------------------------------
 
-    def drop(self, how: DropKind) -> None:
+    def drop(self, how: tcp.DropKind) -> None:
         """End the TCP connection at once, without a word of TLS or MQTT: by a reset, or by an end of the stream."""
         if how == "fin":
             self._silent = False
             self.leave(farewell=False)
             return
-        with contextlib.suppress(OSError):
-            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        tcp.reset_when_closed(self._transport)
         self.abort()
 
     def fall_silent(self) -> None:
@@ -237,15 +221,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def end_if_peer_has(self) -> None:
         """Abort a silent connection whose peer has closed: nothing else would notice that."""
-        if not self._silent:
-            return
-        poll = select.poll()
-        poll.register(self._socket(), _PEER_HAS_CLOSED)
-        if poll.poll(0):
+        if self._silent and tcp.peer_has_closed(self._transport):
             self.abort()
-
-    def _socket(self) -> socket.socket:
-        return cast("socket.socket", self._transport.get_extra_info("socket"))
 
     # -- before MQTT -------------------------------------------------------------------------------------------------
 
@@ -298,7 +275,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.stage is Stage.TLS and tls.handshake_done:
             self._handshake_done(tls)
         if self.stage in _SHAKING:
-            _acknowledge_now(self._transport)
+            tcp.acknowledge_now(self._transport)
         if received.plaintext and self._talk is not None:
             self._talk.receive(received.plaintext)
         if tls.eof and not self.left:
@@ -321,7 +298,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._talk, self.stage = MqttTalk(self, PlainPipe()), Stage.CONNECT
         else:
             self._talk, self.stage = HttpTalk(self), Stage.HTTP
-        self._limit(CONNECT_SECONDS)
+        self._limit()
         self._happened(Handshake(self.number, server_name, offered, tls.alpn, tls.version or "", self.domain.name))
 
     # -- called by the talk ------------------------------------------------------------------------------------------
@@ -351,7 +328,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Wait for the peer, in a stage that has a time limit."""
         self.stage = stage
         self.server.peers.is_awaited(self.number)
-        self._limit(HTTP_IDLE_SECONDS if stage is Stage.IDLE else CONNECT_SECONDS)
+        self._limit()
 
     def heard(self) -> None:
         """Note that the peer has said something whole: no time limit of ours applies while it is dealt with."""
@@ -401,9 +378,11 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self._reading.resume_all()
-        self._limit(LINGER_SECONDS)
+        self._limit()
 
-    def _limit(self, seconds: float) -> None:
+    def _limit(self) -> None:
+        """Begin the time limit of the present stage."""
+        seconds = seconds_for(self.stage)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self._too_late, seconds)
@@ -423,15 +402,3 @@ class ClientConnection(asyncio.BufferedProtocol):
 
 
 _SHAKING = frozenset({Stage.TLS, Stage.HTTP, Stage.IDLE, Stage.CONNECT})
-
-
-def _acknowledge_now(transport: asyncio.Transport) -> None:
-    """Have the system acknowledge at once what has come, and what comes next.
-
-    A client that lets TCP gather small writes (the default, and what awscrt does) holds back the last message of its
-    handshake, and then its CONNECT, until what it wrote before is acknowledged. Linux would take 40 ms for each.
-    """
-    quick_acknowledge = getattr(socket, "TCP_QUICKACK", None)  # Linux only
-    if quick_acknowledge is not None:
-        with contextlib.suppress(OSError):
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, quick_acknowledge, 1)

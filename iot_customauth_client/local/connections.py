@@ -11,6 +11,7 @@ as well.
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from ..limits import KEEP_ALIVE_GRACE
 from .agenda import Agenda
 from .answers import Answers
 from .choices import Choices
@@ -196,6 +197,16 @@ class Connections:
     ) -> None:
         """End a connection for a reason that is not the client's; the reason decides about the code."""
         self.part(live, reason, explanation, self._kicks[reason], moment, effects, cause=cause)
+
+    def kick_silent(self, moment: Moment, effects: list[Effect]) -> None:
+        """End the connections of clients that were not heard of within 1.5 times their keep alive."""
+        for live in self:
+            if moment.now >= live.deadline:
+                explanation = (
+                    f"nothing came for {live.silence_allowed_seconds:g} s, {KEEP_ALIVE_GRACE} times its keep alive of "
+                    f"{live.keep_alive_seconds} s"
+                )
+                self.kick(live, DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT, explanation, moment, effects)
 
     def revoke(self, live: LiveConnection, explanation: str, moment: Moment, effects: list[Effect]) -> None:
         """End a connection that a refresh does not allow any more."""

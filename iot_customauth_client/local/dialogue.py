@@ -63,6 +63,7 @@ from .message import Message, too_many_user_properties
 from .moment import Moment
 from .offence import DisconnectReason, Offence, RefusedOperation, shorten
 from .permissions import PUBLISH, RETAIN_PUBLISH, SUBSCRIBE
+from .refusals import attempted, no_room_to_retain, not_allowed
 from .router import Router
 from .session import Subscription
 from .topic_rules import check_publishable, check_response_topic, check_subscribable, is_shared
@@ -72,7 +73,6 @@ RefusedSubscribe311: TypeAlias = Literal["hang_up", "suback"]
 
 _FAILURE_311: Final = 0x80  # 3.1.1, section 3.9.3
 _FAULTY: Final[dict[str, PacketName]] = {PUBLISH: "PUBLISH", SUBSCRIBE: "SUBSCRIBE"}
-_VERBS: Final = {PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to", SUBSCRIBE: "subscribe to"}
 
 
 class Dialogue:
@@ -231,18 +231,13 @@ class Dialogue:
             return
         _ask_policy(live, RETAIN_PUBLISH, message.topic, effects)
         if not self._router.can_retain(message, moment):
-            refusal = RefusedOperation(
-                ReasonCode.QUOTA_EXCEEDED,
-                f"publish retained to {message.topic!r}: the endpoint keeps no more retained messages",
-                DisconnectReason.THROTTLED,
-            )
-            _refuse(live, RETAIN_PUBLISH, message.topic, refusal, effects)
+            _refuse(live, RETAIN_PUBLISH, message.topic, no_room_to_retain(message.topic), effects)
 
     def _answer_by_fault(self, live: LiveConnection, action: str, topic: str, effects: list[Effect]) -> None:
         """Refuse a PUBLISH or a topic filter if a fault says so."""
         fault = self._faults.take(("answer",), _FAULTY[action], live.client_id, (topic,))
         if fault is not None:
-            explanation = f"{_VERBS[action]} {topic!r}: a fault answers with reason code {fault.reason_code}"
+            explanation = f"{attempted(action, topic)}: a fault answers with reason code {fault.reason_code}"
             _refuse(live, action, topic, RefusedOperation(ReasonCode(fault.reason_code), explanation), effects)
 
     # -- SUBSCRIBE and UNSUBSCRIBE --------------------------------------------------------------------------------
@@ -386,12 +381,7 @@ def _ask_policy(
         )
     )
     if not decision.allowed:
-        # AWS page "Lifecycle events": AUTH_ERROR stands for a failed authorization too.
-        raise RefusedOperation(
-            ReasonCode.NOT_AUTHORIZED,
-            f"{_VERBS[action]} {topic!r} is not allowed: {decision.explanation}",
-            DisconnectReason.AUTH_ERROR,
-        )
+        raise not_allowed(action, topic, decision.explanation)
 
 
 def _refuse(

@@ -18,27 +18,26 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack, get_args, overload
+from typing import TYPE_CHECKING, Self, Unpack, overload
 
-from .._suggest import unknown
-from ..errors import ConfigurationError
-from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
+from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS
 from .authorizer_targets import AuthorizerFunction
-from .authorizers import LocalAuthorizer, as_authorizers
-from .broker import Quotas
+from .authorizers import LocalAuthorizer
 from .certificates import Certificates
-from .choices import DEFAULT_CHOICES, Choices
-from .codec import Properties, Property, PropertyValue, ReasonCode
+from .choices import Choices
+from .codec import ReasonCode
+from .data_plane import publish_properties
 from .dialogue import RefusedSubscribe311
 from .domain_configuration import DomainConfiguration
-from .domains import Domains
 from .doors import Door
 from .endpoint_faults import EndpointFaults
+from .endpoint_settings import EndpointSettings
 from .endpoint_thread import EndpointThread
 from .event_log import EventLog, EventT
 from .events import Event, Listening, Stopped
 from .listening_socket import listen
 from .place import Place
+from .quotas import Quotas
 from .server import Server
 
 if TYPE_CHECKING:
@@ -106,34 +105,26 @@ class LocalEndpoint:
         clock: Clock | None = None,
         show_secrets: bool = False,
     ) -> None:
-        self._authorizers = as_authorizers(authorizers, default=default_authorizer)
-        self._address = (host, port)
-        self._hostnames = tuple(hostnames)
-        self._domains = Domains(self._hostnames, domains, default_authorizer)
-        self._domains.check_authorizers(self._authorizers)
-        # Absolute: who reads `ca_file`, or finds it in the ready file, may work in another directory.
-        self._cert_dir = None if cert_dir is None else Path(cert_dir).absolute()
-        self._place = Place.find(region, account, self._hostnames)
-        if refused_subscribe_311 not in get_args(RefusedSubscribe311):
-            raise ConfigurationError(
-                unknown("refused_subscribe_311", refused_subscribe_311, get_args(RefusedSubscribe311))
-            )
-        self._refused_subscribe_311: RefusedSubscribe311 = refused_subscribe_311
-        if quotas not in get_args(Quotas):
-            raise ConfigurationError(unknown("quotas", quotas, get_args(Quotas)))
-        self._quotas: Quotas = quotas
-        if not 1 <= session_expiry_seconds <= MAX_SESSION_EXPIRY_SECONDS:
-            raise ConfigurationError(
-                f"session_expiry_seconds is {session_expiry_seconds}: the service keeps a session for 1 to"
-                f" {MAX_SESSION_EXPIRY_SECONDS:,} s"
-            )
-        self._session_expiry_seconds = session_expiry_seconds
-        self._choices = DEFAULT_CHOICES if choices is None else choices
-        self._max_connections_per_address = _at_least_one("max_connections_per_address", max_connections_per_address)
-        self._max_half_open_per_address = _at_least_one("max_half_open_per_address", max_half_open_per_address)
-        self._clock = clock
+        self._settings = EndpointSettings.checked(
+            authorizers,
+            default_authorizer=default_authorizer,
+            host=host,
+            port=port,
+            hostnames=tuple(hostnames),
+            domains=domains,
+            cert_dir=cert_dir,
+            region=region,
+            account=account,
+            refused_subscribe_311=refused_subscribe_311,
+            quotas=quotas,
+            session_expiry_seconds=session_expiry_seconds,
+            choices=choices,
+            max_connections_per_address=max_connections_per_address,
+            max_half_open_per_address=max_half_open_per_address,
+            clock=clock,
+            show_secrets=show_secrets,
+        )
         self._faults = EndpointFaults(_not_keeping(self._needs_running))
-        self._show_secrets = show_secrets
         self._events = EventLog()
         self._running: EndpointThread | None = None
         self._forgotten: weakref.finalize[..., LocalEndpoint] | None = None
@@ -142,7 +133,7 @@ class LocalEndpoint:
     def __repr__(self) -> str:
         running = self._running
         where = f"{running.host}:{running.port}" if running else "stopped"
-        return f"LocalEndpoint({where}, authorizers={list(self._authorizers)})"
+        return f"LocalEndpoint({where}, authorizers={list(self._settings.authorizers)})"
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -198,12 +189,12 @@ class LocalEndpoint:
     @property
     def place(self) -> Place:
         """The region and account it stands for."""
-        return self._place
+        return self._settings.place
 
     @property
     def authorizers(self) -> Mapping[str, LocalAuthorizer]:
         """The authorizers by name."""
-        return self._authorizers
+        return self._settings.authorizers
 
     @property
     def stuck_calls(self) -> int:
@@ -228,11 +219,10 @@ class LocalEndpoint:
 
         if domain is not None:
             given: SettingsDict = {"ca_file": self.ca_file, "http_proxy": f"http://{self._reached_by}:{self.port}"}
-            endpoint = self._domains.named(domain).domain_name
+            endpoint = self._settings.domains.named(domain).domain_name
             return ConnectionSettings(endpoint=endpoint, client_id=client_id, **(given | overrides))
-        hostname = next((name for name in self._hostnames if not name.startswith("*")), self._hostnames[0])
         given = {"port": self.port, "ca_file": self.ca_file}
-        return ConnectionSettings(endpoint=hostname, client_id=client_id, **(given | overrides))
+        return ConnectionSettings(endpoint=self._settings.first_hostname, client_id=client_id, **(given | overrides))
 
     @overload
     def wait_for(
@@ -351,7 +341,7 @@ class LocalEndpoint:
         """
         running = self._needs_running()
         server = running.server
-        properties = _properties(content_type, response_topic, correlation_data, user_properties, expiry_seconds)
+        properties = publish_properties(content_type, response_topic, correlation_data, user_properties, expiry_seconds)
         data = payload.encode() if isinstance(payload, str) else payload
 
         def publish() -> None:
@@ -377,9 +367,10 @@ class LocalEndpoint:
         return self._running
 
     def _start(self) -> EndpointThread:
-        certificates = Certificates.open(self._cert_dir, self._domains.served.names)
+        settings = self._settings
+        certificates = Certificates.open(settings.cert_dir, settings.domains.served.names)
         try:
-            listening = listen(*self._address)
+            listening = listen(settings.host, settings.port)
             try:
                 running = EndpointThread(certificates, listening, self._make_server)
             except BaseException:
@@ -392,10 +383,10 @@ class LocalEndpoint:
             Listening(
                 running.host,
                 running.port,
-                self._hostnames,
+                settings.hostnames,
                 str(certificates.ca_file),
-                tuple(self._authorizers),
-                {domain.name: domain.domain_name for domain in self._domains if domain is not self._domains.default},
+                tuple(settings.authorizers),
+                settings.further_domains,
             )
         )
         return running
@@ -403,27 +394,11 @@ class LocalEndpoint:
     def _make_server(self, loop: asyncio.AbstractEventLoop, certificates: Certificates) -> Server:
         return Server(
             loop,
+            self._settings,
             event_log=self._events,
-            domains=self._domains,
             contexts={door: certificates.server_context(door.alpn) for door in Door},
-            authorizers=self._authorizers,
-            place=self._place,
-            refused_subscribe_311=self._refused_subscribe_311,
-            quotas=self._quotas,
-            session_expiry_seconds=self._session_expiry_seconds,
-            choices=self._choices,
-            max_connections_per_address=self._max_connections_per_address,
-            max_half_open_per_address=self._max_half_open_per_address,
             faults=self._faults,
-            clock=self._clock,
-            show_secrets=self._show_secrets,
         )
-
-
-def _at_least_one(name: str, value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise ConfigurationError(f"{name} is {value}: at least 1, or leave it out")
-    return value
 
 
 def _end_forgotten(running: EndpointThread, name: str) -> None:
@@ -443,20 +418,3 @@ def _not_keeping(method: Callable[[], EndpointThread]) -> Callable[[], EndpointT
         return strong()
 
     return call
-
-
-def _properties(
-    content_type: str | None,
-    response_topic: str | None,
-    correlation_data: bytes | None,
-    user_properties: Sequence[tuple[str, str]],
-    expiry_seconds: int | None,
-) -> Properties:
-    given: dict[Property, PropertyValue | None] = {
-        Property.MESSAGE_EXPIRY_INTERVAL: expiry_seconds,
-        Property.CONTENT_TYPE: content_type,
-        Property.RESPONSE_TOPIC: response_topic,
-        Property.CORRELATION_DATA: correlation_data,
-        Property.USER_PROPERTY: tuple(user_properties) or None,
-    }
-    return {key: value for key, value in given.items() if value is not None}

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, get_args
 
 from .._suggest import unknown
-from .client_connection import DropKind
 from .faults import Faults
+from .tcp import DropKind
 
 if TYPE_CHECKING:
     from .endpoint_thread import EndpointThread

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from .client_connection import ClientConnection, DropKind
+from .client_connection import ClientConnection
+from .tcp import DropKind
 
 if TYPE_CHECKING:
     from .listener import Listener

@@ -7,9 +7,19 @@ hung up on" is applied. It never leaves the broker.
 from enum import StrEnum
 from typing import Final
 
-from .codec import ReasonCode
+from .codec import CodecError, ReasonCode
 
 _LONGEST_EXPLANATION: Final = 600
+_IN_DISCONNECT: Final = {
+    ReasonCode.MALFORMED_PACKET: ReasonCode.MALFORMED_PACKET,
+    ReasonCode.PROTOCOL_ERROR: ReasonCode.PROTOCOL_ERROR,
+    ReasonCode.TOPIC_NAME_INVALID: ReasonCode.TOPIC_NAME_INVALID,
+    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED: ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+    ReasonCode.TOPIC_ALIAS_INVALID: ReasonCode.TOPIC_ALIAS_INVALID,
+    ReasonCode.PACKET_TOO_LARGE: ReasonCode.QUOTA_EXCEEDED,  # as for a payload; AWS's list has no 149
+    ReasonCode.QOS_NOT_SUPPORTED: ReasonCode.QOS_NOT_SUPPORTED,
+}
+"""What an error of the codec is told as in DISCONNECT: codes of AWS's list (page "MQTT"); any other is 130."""
 
 
 class DisconnectReason(StrEnum):
@@ -68,6 +78,17 @@ class RefusedConnect(Exception):
         self.reason_code = reason_code
         self.cause = cause
         self.explanation = shorten(explanation)
+
+
+def broken_protocol(error: CodecError) -> Offence:
+    """Return the offence of a connected client whose bytes are no MQTT."""
+    reason_code = _IN_DISCONNECT.get(error.reason_code, ReasonCode.PROTOCOL_ERROR)
+    return Offence(reason_code, f"it broke the protocol: {with_rule(error)}")
+
+
+def with_rule(error: CodecError) -> str:
+    """Say what cannot be read, and which rule of MQTT forbids it if there is one."""
+    return f"{error} ({error.rule})" if error.rule else str(error)
 
 
 def shorten(text: str) -> str:

@@ -21,14 +21,12 @@ from ..authorizer.event import AuthorizerEvent
 from .authentication import Authentication, Question
 from .authorizer_calls import Answer, AuthorizerCalls
 from .authorizer_files import function_source
-from .authorizers import LocalAuthorizer
-from .broker import Broker, Quotas
-from .choices import Choices
+from .broker import Broker
 from .client_connection import READ_BYTES, ClientConnection
-from .dialogue import RefusedSubscribe311
-from .domains import Domain, Domains
+from .domains import Domain
 from .doors import Door
 from .effects import Effect, HangUp, Happened, Hold, Send
+from .endpoint_settings import EndpointSettings
 from .event_log import EventLog
 from .events import Acknowledged, Connected, Delivered, Disconnected, Event, Published, TurnedAway
 from .faults import Faults
@@ -38,7 +36,6 @@ from .network_faults import NetworkFaults
 from .offence import DisconnectReason
 from .peers import Eviction, PeerLimits, Peers
 from .peers_unread import MAX_UNREAD_BYTES, Unread
-from .place import Place
 from .redaction import scrub
 from .timekeeper import Timekeeper
 
@@ -47,7 +44,6 @@ if TYPE_CHECKING:
     import threading
 
     from ..authorizer.result import AuthorizerResult
-    from ..clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -67,49 +63,44 @@ class Server:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        settings: EndpointSettings,
         *,
         event_log: EventLog,
-        domains: Domains,
         contexts: Mapping[Door, ssl.SSLContext],
-        authorizers: Mapping[str, LocalAuthorizer],
-        place: Place,
-        refused_subscribe_311: RefusedSubscribe311,
-        quotas: Quotas,
-        session_expiry_seconds: int,
-        choices: Choices,
-        max_connections_per_address: int | None,
-        max_half_open_per_address: int | None,
         faults: Faults,
-        clock: Clock | None,
-        show_secrets: bool,
     ) -> None:
         self.loop: Final = loop
         self.log: Final = event_log
-        self.domains: Final = domains
+        self.domains: Final = settings.domains
         self.contexts: Final = contexts
-        self.place: Final = place
-        self.choices: Final = choices
-        self.show_secrets: Final = show_secrets
+        self.place: Final = settings.place
+        self.choices: Final = settings.choices
+        self.show_secrets: Final = settings.show_secrets
         self.port = 0
         self._authentications: Final = {
             domain.name: Authentication(
-                authorizers, domain.default_authorizer, choices, may_name=domain.may_name, domain=domain.name
+                settings.authorizers,
+                domain.default_authorizer,
+                settings.choices,
+                may_name=domain.may_name,
+                domain=domain.name,
             )
-            for domain in domains
+            for domain in settings.domains
         }
         self.broker: Final = Broker(
-            region=place.arn_region,
-            account=place.arn_account,
-            refused_subscribe_311=refused_subscribe_311,
-            quotas=quotas,
-            session_expiry_seconds=session_expiry_seconds,
-            choices=choices,
+            region=settings.place.arn_region,
+            account=settings.place.arn_account,
+            refused_subscribe_311=settings.refused_subscribe_311,
+            quotas=settings.quotas,
+            session_expiry_seconds=settings.session_expiry_seconds,
+            choices=settings.choices,
             faults=faults,
         )
-        self.timekeeper: Final = Timekeeper(self, clock)
+        self.timekeeper: Final = Timekeeper(self, settings.clock)
+        clean = _as_it_is if settings.show_secrets else scrub
         self._calls = {
-            name: AuthorizerCalls(function_source(authorizer), loop, scrub=_as_it_is if show_secrets else scrub)
-            for name, authorizer in authorizers.items()
+            name: AuthorizerCalls(function_source(authorizer), loop, scrub=clean)
+            for name, authorizer in settings.authorizers.items()
         }
         self._connections: dict[int, ClientConnection] = {}
         self.inbox: Final = memoryview(bytearray(READ_BYTES))
@@ -117,8 +108,8 @@ class Server:
         self.peers: Final = Peers(
             PeerLimits.of(
                 _open_files(),
-                connections_per_address=max_connections_per_address,
-                half_open_per_address=max_half_open_per_address,
+                connections_per_address=settings.max_connections_per_address,
+                half_open_per_address=settings.max_half_open_per_address,
             )
         )
         self.unread: Final = Unread(self._unsent_bytes_of)

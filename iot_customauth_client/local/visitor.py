@@ -19,11 +19,10 @@ from .codec import Properties, ReasonCode
 from .effects import Effect, Grant, Happened
 from .events import Decided
 from .message import Message, too_many_user_properties
-from .offence import DisconnectReason, RefusedOperation, shorten
+from .offence import RefusedOperation, shorten
 from .permissions import CONNECT, PUBLISH, RETAIN_PUBLISH
+from .refusals import no_room_to_retain, not_allowed
 from .topic_rules import check_publishable, check_response_topic
-
-_VERBS: Final = {CONNECT: "connect", PUBLISH: "publish to", RETAIN_PUBLISH: "publish retained to"}
 
 
 class Visitor:
@@ -60,11 +59,7 @@ class Visitor:
             return
         self._ask(RETAIN_PUBLISH, message.topic, effects)
         if not can_retain:
-            refusal = RefusedOperation(
-                ReasonCode.QUOTA_EXCEEDED,
-                f"publish retained to {message.topic!r}: the endpoint keeps no more retained messages",
-                DisconnectReason.THROTTLED,
-            )
+            refusal = no_room_to_retain(message.topic)
             effects.append(self._decided(RETAIN_PUBLISH, message.topic, False, refusal.explanation))
             raise refusal
 
@@ -73,12 +68,7 @@ class Visitor:
         if decision.allowed:
             return
         effects.append(self._decided(action, topic, False, decision.explanation))
-        what = _VERBS[action] if action == CONNECT else f"{_VERBS[action]} {topic!r}"
-        raise RefusedOperation(
-            ReasonCode.NOT_AUTHORIZED,
-            f"{what} is not allowed: {decision.explanation}",
-            DisconnectReason.AUTH_ERROR,
-        )
+        raise not_allowed(action, topic, decision.explanation)
 
     def _decided(self, action: str, topic: str, allowed: bool, explanation: str) -> Happened:
         return Happened(

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from strategies import connects, packets
 
 from iot_customauth_client.local.broker import Broker, DisconnectReason, Quotas
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import (
     CodecError,
     Connect,
@@ -114,10 +115,9 @@ class AnyClients(RuleBasedStateMachine):
             region="eu-west-1",
             account="123456789012",
             quotas=quotas,
-            max_queued_messages=3,
-            max_retained_messages=2,
-            max_kept_sessions=2,
-            max_shared_members=2,
+            limits=BrokerLimits(
+                max_queued_messages=3, max_retained_messages=2, max_kept_sessions=2, max_shared_members=2
+            ),
         )
 
     def _open(self, slot: int) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import (
     Connect,
     Properties,
@@ -176,12 +177,14 @@ def test_packet_identifiers_go_round_and_leave_out_those_in_flight() -> None:
 # -- the queue --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("limits", "fits"), [({"max_queued_messages": 3}, 3), ({"max_queued_bytes": 25}, 2)])
+@pytest.mark.parametrize(
+    ("limits", "fits"), [(BrokerLimits(max_queued_messages=3), 3), (BrokerLimits(max_queued_bytes=25), 2)]
+)
 @pytest.mark.parametrize(("version", "told"), [(V5, [151]), (V311, [])])
 def test_a_client_that_does_not_acknowledge_is_ended_when_its_queue_is_full(
-    version: Version, told: list[int], limits: dict[str, int], fits: int
+    version: Version, told: list[int], limits: BrokerLimits, fits: int
 ) -> None:
-    driver = connected(version, broker=Broker(region=REGION, account="123456789012", **limits))  # type: ignore[arg-type]
+    driver = connected(version, broker=Broker(region=REGION, account="123456789012", limits=limits))
     for number in range(100 + fits):
         driver.publish(2, "a", b"%010d" % number, qos=1)
     assert not driver.hung_up
@@ -196,7 +199,7 @@ def test_a_client_that_does_not_acknowledge_is_ended_when_its_queue_is_full(
 
 
 def test_a_client_whose_overlapping_filters_fill_its_queue_is_ended_once() -> None:
-    driver = connected(broker=Broker(region=REGION, account="123456789012", max_queued_messages=0))
+    driver = connected(broker=Broker(region=REGION, account="123456789012", limits=BrokerLimits(max_queued_messages=0)))
     driver.subscribe(1, "+", "#")
     for _ in range(34):
         driver.publish(2, "a", qos=1)
@@ -204,7 +207,7 @@ def test_a_client_whose_overlapping_filters_fill_its_queue_is_ended_once() -> No
 
 
 def test_a_payload_over_the_bound_of_the_queue_is_sent_if_the_window_is_open() -> None:
-    driver = connected(broker=Broker(region=REGION, account="123456789012", max_queued_bytes=1))
+    driver = connected(broker=Broker(region=REGION, account="123456789012", limits=BrokerLimits(max_queued_bytes=1)))
     driver.publish(2, "a", b"larger than the bound", qos=1)
     assert payloads(driver) == [b"larger than the bound"]
 

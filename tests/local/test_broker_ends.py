@@ -6,6 +6,7 @@ import pytest
 from broker_driver import REGION, V5, V311, Driver, statement
 
 from iot_customauth_client.local.broker import Broker, DisconnectReason
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import (
     CodecError,
     Connect,
@@ -102,7 +103,7 @@ def test_the_will_is_published_after_the_end_is_reported() -> None:
 
 
 def test_a_will_that_fills_a_queue_ends_that_client_and_publishes_its_will() -> None:
-    driver = Driver(Broker(region=REGION, account="123456789012", max_queued_messages=0))
+    driver = Driver(Broker(region=REGION, account="123456789012", limits=BrokerLimits(max_queued_messages=0)))
     for number in (1, 2, 3):
         driver.connect(
             number,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from iot_customauth_client.local import lifecycle
 from iot_customauth_client.local.broker import Broker, DisconnectReason
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import (
     ConnAck,
     Connect,
@@ -273,7 +274,7 @@ def _websocket_is_old(driver: Driver) -> None:
 def test_the_reason_of_an_end_is_told_and_every_other_end_than_the_clients_own_publishes_the_will(
     happening: Any, word: str
 ) -> None:
-    driver = watched(DISCONNECTED + "device", "gone", max_queued_messages=2)
+    driver = watched(DISCONNECTED + "device", "gone", limits=BrokerLimits(max_queued_messages=2))
     packet = Connect(V5, "device", True, 60, will=Will("gone", b"will"))
     driver.connect(1, packet, life=900, policy=everything_but("iot:Publish", "topic/forbidden"))
     happening(driver)
@@ -483,7 +484,7 @@ def test_events_count_for_the_rates_of_their_subscriber() -> None:
 
 
 def test_a_watcher_that_does_not_acknowledge_is_ended_by_events_as_by_other_messages() -> None:
-    driver = watched(CONNECTED + "+", max_queued_messages=3)
+    driver = watched(CONNECTED + "+", limits=BrokerLimits(max_queued_messages=3))
     for number in range(1, 111):
         if number != WATCHER:
             driver.connect(number)

@@ -7,6 +7,7 @@ from broker_driver import ARN, EVERYTHING, V5, V311, Driver, everything_but, onl
 
 from iot_customauth_client.errors import InvalidTopic, PayloadTooLarge
 from iot_customauth_client.local.broker import Broker, Happened, Send
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.choices import Choices
 from iot_customauth_client.local.codec import (
     Auth,
@@ -299,7 +300,9 @@ def test_the_endpoint_refuses_to_publish_what_the_service_would_not_take() -> No
 
 
 def test_one_retained_message_too_many_is_refused_with_151() -> None:
-    driver = connected(broker=Broker(region="eu-west-1", account="123456789012", max_retained_messages=2))
+    driver = connected(
+        broker=Broker(region="eu-west-1", account="123456789012", limits=BrokerLimits(max_retained_messages=2))
+    )
     for topic, code in (("a", 0), ("b", 0), ("c", 151), ("a", 0)):
         answer = only(driver.receive(1, Publish(topic, b"x", 1, retain=True, packet_id=5)), PubAck)
         assert answer.reason_code == code
@@ -308,7 +311,9 @@ def test_one_retained_message_too_many_is_refused_with_151() -> None:
 
 
 def test_expired_retained_messages_make_room() -> None:
-    driver = connected(broker=Broker(region="eu-west-1", account="123456789012", max_retained_messages=1))
+    driver = connected(
+        broker=Broker(region="eu-west-1", account="123456789012", limits=BrokerLimits(max_retained_messages=1))
+    )
     expiring = Publish("a", b"x", 1, True, packet_id=5, properties={Property.MESSAGE_EXPIRY_INTERVAL: 10})
     assert only(driver.receive(1, expiring), PubAck).reason_code == 0
     driver.at += 10

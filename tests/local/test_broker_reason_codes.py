@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from strategies import connects, packets
 
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import (
     CodecError,
     ConnAck,
@@ -70,7 +71,9 @@ POLICY = everything_but("iot:*", "topic/forbidden", "topicfilter/forbidden")
 
 
 def driver() -> Driver:
-    return Driver(Broker(region="eu-west-1", account="123456789012", quotas="aws", max_retained_messages=1))
+    return Driver(
+        Broker(region="eu-west-1", account="123456789012", quotas="aws", limits=BrokerLimits(max_retained_messages=1))
+    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.choices import Choices
 from iot_customauth_client.local.codec import (
     ConnAck,
@@ -214,7 +215,7 @@ def test_disconnect_cannot_begin_a_session() -> None:
 
 
 def test_the_session_that_was_left_first_makes_room() -> None:
-    driver = Driver(Broker(region=REGION, account="123456789012", max_kept_sessions=2))
+    driver = Driver(Broker(region=REGION, account="123456789012", limits=BrokerLimits(max_kept_sessions=2)))
     for number in (1, 2, 3):
         driver.connect(number, persistent(client_id=f"device-{number}"))
     for number in (2, 1, 3):
@@ -337,9 +338,9 @@ def test_the_policy_is_asked_when_it_is_delivered_under_the_new_grant() -> None:
     assert driver.broker.sizes()["in_flight"] == driver.broker.sizes()["queued"] == 0
 
 
-@pytest.mark.parametrize("limits", [{"max_queued_messages": 2}, {"max_queued_bytes": 20}])
-def test_newer_messages_are_dropped_when_the_store_is_full(limits: dict[str, int]) -> None:
-    driver = driven(broker=Broker(region=REGION, account="123456789012", **limits))  # type: ignore[arg-type]
+@pytest.mark.parametrize("limits", [BrokerLimits(max_queued_messages=2), BrokerLimits(max_queued_bytes=20)])
+def test_newer_messages_are_dropped_when_the_store_is_full(limits: BrokerLimits) -> None:
+    driver = driven(broker=Broker(region=REGION, account="123456789012", limits=limits))
     driver.close(1)
     for number in range(3):
         driver.publish(9, "a", b"%010d" % number, qos=1)
@@ -350,7 +351,7 @@ def test_newer_messages_are_dropped_when_the_store_is_full(limits: dict[str, int
 
 
 def test_what_has_expired_makes_room_in_a_full_store() -> None:
-    driver = driven(broker=Broker(region=REGION, account="123456789012", max_queued_messages=2))
+    driver = driven(broker=Broker(region=REGION, account="123456789012", limits=BrokerLimits(max_queued_messages=2)))
     driver.close(1)
     expiring = {Property.MESSAGE_EXPIRY_INTERVAL: 10}
     driver.publish(9, "a", b"1", qos=1)
@@ -408,7 +409,10 @@ def test_a_retained_message_is_not_sent_again_for_a_subscription_that_was_resume
 
 
 def test_a_client_that_does_not_acknowledge_is_ended_and_keeps_its_session() -> None:
-    driver = driven(broker=Broker(region=REGION, account="123456789012", max_queued_messages=1), receive_maximum=1)
+    driver = driven(
+        broker=Broker(region=REGION, account="123456789012", limits=BrokerLimits(max_queued_messages=1)),
+        receive_maximum=1,
+    )
     for number in range(3):
         driver.publish(9, "a", b"%d" % number, qos=1)
     assert driver.last(Disconnected).reason == "THROTTLED"

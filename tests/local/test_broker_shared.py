@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import pytest
 from broker_driver import ACCOUNT, ARN, REGION, V5, V311, Driver, everything_but, only
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import (
     Connect,
     Property,
@@ -27,10 +29,10 @@ BOTH = pytest.mark.parametrize("version", [V5, V311])
 SHARED = "$share/group/a/#"
 
 
-def taking_turns(**limits: int) -> Broker:
+def taking_turns(**settings: Any) -> Broker:
     """A broker that chooses members one after the other instead of at random."""
     turns = count()
-    return Broker(region=REGION, account=ACCOUNT, choose=lambda members: next(turns) % members, **limits)  # type: ignore[arg-type]
+    return Broker(region=REGION, account=ACCOUNT, choose=lambda members: next(turns) % members, **settings)
 
 
 def member(number: int, version: Version = V5, *, expiry: int = 0, window: int = 100) -> Connect:
@@ -130,7 +132,7 @@ def test_no_local_is_a_protocol_error() -> None:
 
 @pytest.mark.parametrize(("version", "told"), [(V5, (151,)), (V311, None)])
 def test_a_group_has_so_many_members(version: Version, told: tuple[int, ...] | None) -> None:
-    driver = group(2, broker=taking_turns(max_shared_members=2))
+    driver = group(2, broker=taking_turns(limits=BrokerLimits(max_shared_members=2)))
     driver.connect(3, member(3, version))
     sent = driver.subscribe(3, SHARED)
     assert [packet.reason_codes for packet in sent if isinstance(packet, SubAck)] == ([] if told is None else [told])
@@ -217,7 +219,7 @@ def test_what_waits_ends_with_the_last_session_of_the_group() -> None:
 
 
 def test_what_waits_is_bounded_and_the_older_messages_stay() -> None:
-    driver = group(1, broker=taking_turns(max_queued_messages=2), expiry=100)
+    driver = group(1, broker=taking_turns(limits=BrokerLimits(max_queued_messages=2)), expiry=100)
     driver.close(1)
     publish(driver, b"1", b"2", b"3")
     assert (driver.last(Dropped).cause, driver.last(Dropped).payload) == ("queue_full", b"3")
@@ -254,7 +256,7 @@ def test_nothing_waits_for_members_that_subscribed_with_qos_0() -> None:
 
 
 def test_what_waits_for_a_slow_member_expires_as_well() -> None:
-    driver = Driver(taking_turns(session_expiry_seconds=100, max_queued_messages=1))
+    driver = Driver(taking_turns(session_expiry_seconds=100, limits=BrokerLimits(max_queued_messages=1)))
     driver.connect(1, member(1, expiry=100, window=1))
     driver.subscribe(1, SHARED)
     driver.connect(9)
@@ -308,7 +310,7 @@ def test_a_member_that_unsubscribes_gets_no_more() -> None:
 
 
 def test_a_member_of_qos_0_needs_no_window() -> None:
-    driver = Driver(taking_turns(max_queued_messages=0))
+    driver = Driver(taking_turns(limits=BrokerLimits(max_queued_messages=0)))
     driver.connect(1, member(1, window=1))
     driver.subscribe(1, "own")
     driver.subscribe(1, SHARED, qos=0)
@@ -345,7 +347,7 @@ def test_without_an_open_window_a_member_queues_as_for_its_own_subscriptions() -
 
 
 def test_a_group_whose_members_have_no_room_ends_none_of_them() -> None:
-    driver = Driver(taking_turns(max_queued_messages=1))
+    driver = Driver(taking_turns(limits=BrokerLimits(max_queued_messages=1)))
     for number in (1, 2):
         driver.connect(number, member(number, window=1))
         driver.subscribe(number, SHARED)
@@ -360,7 +362,7 @@ def test_a_group_whose_members_have_no_room_ends_none_of_them() -> None:
 
 
 def test_a_member_that_is_ended_for_being_slow_leaves_its_messages_to_the_others() -> None:
-    driver = Driver(taking_turns(max_queued_messages=1))
+    driver = Driver(taking_turns(limits=BrokerLimits(max_queued_messages=1)))
     for number in (1, 2):
         driver.connect(number, member(number, window=1))
         driver.subscribe(number, SHARED)

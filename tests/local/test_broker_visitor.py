@@ -7,6 +7,7 @@ import pytest
 from iot_customauth_client.authorizer.policy_document import PolicyDocument
 from iot_customauth_client.local import events
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.broker_limits import DEFAULT_BROKER_LIMITS, BrokerLimits
 from iot_customauth_client.local.codec import Property, ReasonCode
 from iot_customauth_client.local.effects import Effect, Grant, Happened
 from iot_customauth_client.local.offence import RefusedOperation
@@ -32,8 +33,8 @@ def publish(
     return [effect.event for effect in effects if isinstance(effect, Happened)], refusal
 
 
-def broker(**options: int) -> Broker:
-    return Broker(region=REGION, account=ACCOUNT, **options)  # type: ignore[arg-type]
+def broker(limits: BrokerLimits = DEFAULT_BROKER_LIMITS) -> Broker:
+    return Broker(region=REGION, account=ACCOUNT, limits=limits)
 
 
 def test_publish_alone_is_enough_and_connect_is_not_asked() -> None:
@@ -62,7 +63,7 @@ def test_retain_needs_its_own_permission() -> None:
 
 
 def test_one_retained_message_too_many_is_refused() -> None:
-    small = broker(max_retained_messages=1)
+    small = broker(limits=BrokerLimits(max_retained_messages=1))
     who = visitor("iot:Publish", "iot:RetainPublish")
     assert publish(small, who, "a", retain=True)[1] is None
     (decided,), refusal = publish(small, who, "b", retain=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from mqtt_wire import USERNAME, WireClient, serves_a_good_client
 
-from iot_customauth_client.local import LocalEndpoint, client_connection, events
+from iot_customauth_client.local import LocalEndpoint, client_connection, events, time_limits
 from iot_customauth_client.local.codec import (
     Connect,
     Disconnect,
@@ -150,14 +150,14 @@ def test_a_connect_in_single_bytes_is_understood(endpoint: LocalEndpoint) -> Non
 
 
 def test_a_silent_peer_is_turned_away(endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_connection, "HANDSHAKE_SECONDS", 0.1)
+    monkeypatch.setattr(time_limits, "HANDSHAKE_SECONDS", 0.1)
     with dial(endpoint) as raw:
         raw.sendall(b"\x16\x03")
         assert read_all(raw) == b""
     event = endpoint.wait_for(events.TurnedAway, cause="too_slow", timeout=5)
     assert "ClientHello" in event.explanation
-    monkeypatch.setattr(client_connection, "HANDSHAKE_SECONDS", 60)
-    monkeypatch.setattr(client_connection, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(time_limits, "HANDSHAKE_SECONDS", 60)
+    monkeypatch.setattr(time_limits, "CONNECT_SECONDS", 0.1)
     with WireClient(endpoint) as client:
         assert client.receive() is None
     event = endpoint.wait_for(events.TurnedAway, cause="too_slow", after=event, timeout=5)

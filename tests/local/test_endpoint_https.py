@@ -20,7 +20,7 @@ import pytest
 from http_clients import NAME, SIGNATURE, HttpClient, allow_all, allowing, tls_socket
 from mqtt_wire import WireClient, serves_a_good_client
 
-from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, client_connection, events
+from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, events, time_limits
 from iot_customauth_client.local.codec import Property, Publish, Subscribe, SubscribeRequest
 
 MakeEndpoint = Callable[..., LocalEndpoint]
@@ -402,14 +402,14 @@ def test_what_is_sent_ahead_of_an_answer_is_bounded(make_endpoint: MakeEndpoint)
 def test_an_idle_connection_is_closed_without_complaint_and_a_slow_one_with(
     https: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_connection, "HTTP_IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(time_limits, "HTTP_IDLE_SECONDS", 0.1)
     with HttpClient(https) as client:
         assert client.post("/topics/a", **BEARER).status == 200
         assert client.connection.sock is not None
         assert client.connection.sock.recv(1) == b""
     https.wait_for("closed", connection=1, timeout=5)
     assert not https.events.of_kind("turned_away")
-    monkeypatch.setattr(client_connection, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(time_limits, "CONNECT_SECONDS", 0.1)
     with tls_socket(https) as slow:
         slow.sendall(b"POST /topics/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
         assert slow.recv(100) == b""
@@ -420,7 +420,7 @@ def test_an_idle_connection_is_closed_without_complaint_and_a_slow_one_with(
 def test_a_second_request_has_as_little_time_as_the_first(
     https: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_connection, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(time_limits, "CONNECT_SECONDS", 0.3)
     with HttpClient(https) as client:
         assert client.post("/topics/a", **BEARER).status == 200
         assert client.connection.sock is not None

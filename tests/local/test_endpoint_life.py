@@ -6,12 +6,11 @@ import asyncio
 import gc
 import socket
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mqtt_wire import WireClient, serves_a_good_client
+from waiting import eventually
 
 from iot_customauth_client.errors import ConfigurationError
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, events
@@ -22,15 +21,6 @@ NAME = "custom_auth_mqtt_2021_08_21"
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_nothing_is_left_behind(password_authorizer: LocalAuthorizer) -> None:

@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import pytest
 from http_clients import NAME as HEADER
 from http_clients import HttpClient, WebSocketClient, allow_all, tls_socket
 from mqtt_wire import AUTHORIZER, WireClient, serves_a_good_client
+from waiting import eventually
 
 from iot_customauth_client.errors import ConfigurationError
 from iot_customauth_client.local import LocalEndpoint
@@ -83,16 +83,6 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     yield
     eventually(lambda: not Belongings.now().more_than(before))
     assert not Belongings.now().more_than(before)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait until it holds: other threads may still be about to end."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_twenty_endpoints_in_one_process_serve_at_the_same_time() -> None:

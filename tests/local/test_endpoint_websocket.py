@@ -18,7 +18,14 @@ from mqtt_wire import WireClient
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from iot_customauth_client.carriage import write_query
-from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, client_connection, events, mqtt_talk
+from iot_customauth_client.local import (
+    LocalAuthorizer,
+    LocalEndpoint,
+    client_connection,
+    events,
+    mqtt_talk,
+    time_limits,
+)
 from iot_customauth_client.local.codec import (
     ConnAck,
     Connect,
@@ -252,7 +259,7 @@ def test_a_violation_while_the_function_runs_ends_the_connection_after_it(make_e
 def test_a_close_without_disconnect_is_the_clients_own_end_and_there_is_no_will(
     websocket: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_connection, "LINGER_SECONDS", 60.0)
+    monkeypatch.setattr(time_limits, "LINGER_SECONDS", 60.0)
     with WebSocketClient(websocket) as client:
         client.send(Connect(Version.MQTT5, "c", username=f"u?{NAME}=plain", will=Will("gone", b"will")))
         assert isinstance(client.receive(), ConnAck)
@@ -273,7 +280,7 @@ def test_a_close_before_connect_is_turned_away(websocket: LocalEndpoint) -> None
 
 
 def test_an_upgrade_without_connect_is_turned_away(websocket: LocalEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_connection, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(time_limits, "CONNECT_SECONDS", 0.2)
     with WebSocketClient(websocket) as client:
         assert client.receive() is None
         assert client.closed_with == 1000

@@ -8,14 +8,25 @@ from datetime import UTC, datetime
 
 import pytest
 
-from iot_customauth_client.local import events
-from iot_customauth_client.local.events import EVENT_KINDS, AuthorizerAnswered, Event, Published, Stopped, Subscribed
+from iot_customauth_client.local.events import (
+    EVENT_KINDS,
+    AuthorizerAnswered,
+    Event,
+    Published,
+    Stopped,
+    Subscribed,
+    connected,
+    connecting,
+    transport,
+)
 
 PUBLISHED = Published(3, "client_id", "my-topic", b"a secret payload", 1, False, False)
 
 
 def test_every_class_of_event_is_in_the_table_under_its_kind() -> None:
-    classes = {each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Event)} - {Event}
+    files = (connected, connecting, transport)
+    named = [each for file in files for each in vars(file).values() if isinstance(each, type)]
+    classes = {each for each in named if issubclass(each, Event)} - {Event}
     assert set(EVENT_KINDS.values()) == classes
     assert all(each.kind == kind for kind, each in EVENT_KINDS.items())
 

@@ -15,6 +15,7 @@ from iot_customauth_client.authorizer.event import AuthorizerEvent, build_event
 from iot_customauth_client.local import LocalAuthorizer
 from iot_customauth_client.local.authentication import Authentication, Question, Refusal
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import Connect, Property
 from iot_customauth_client.local.event_text import event_json
 from iot_customauth_client.local.events import Disconnected, Refused
@@ -26,7 +27,9 @@ SECRET = "s3cr3tMARKERs3cr3tMARKER"
 
 def test_a_client_whose_queue_fills_up_while_its_keep_alive_ends_is_disconnected_once() -> None:
     """The end of one member of a shared subscription fills the queue of another, which ends in the same moment."""
-    broker = Broker(region=REGION, account=ACCOUNT, quotas="aws", max_queued_bytes=100, choose=lambda _: 0)
+    broker = Broker(
+        region=REGION, account=ACCOUNT, quotas="aws", limits=BrokerLimits(max_queued_bytes=100), choose=lambda _: 0
+    )
     driver = Driver(broker)
     kept = {Property.SESSION_EXPIRY_INTERVAL: 1_000}
 

@@ -11,6 +11,7 @@ from broker_driver import ACCOUNT, REGION, Driver, only
 from iot_customauth_client.authorizer.event import build_event
 from iot_customauth_client.local import redaction
 from iot_customauth_client.local.broker import Broker
+from iot_customauth_client.local.broker_limits import DEFAULT_BROKER_LIMITS, BrokerLimits
 from iot_customauth_client.local.codec import (
     NO_PROPERTIES,
     CodecError,
@@ -39,8 +40,8 @@ from iot_customauth_client.local.shared_group import SharedGroup
 V5 = Version.MQTT5
 
 
-def broker(**bounds: int) -> Broker:
-    return Broker(region=REGION, account=ACCOUNT, **bounds)  # type: ignore[arg-type]
+def broker(limits: BrokerLimits = DEFAULT_BROKER_LIMITS) -> Broker:
+    return Broker(region=REGION, account=ACCOUNT, limits=limits)
 
 
 def keeping(number: int) -> Connect:
@@ -113,7 +114,7 @@ def test_retained_messages_are_bounded_in_bytes_too() -> None:
 
 
 def test_what_is_stored_for_all_clients_together_is_bounded_and_given_back() -> None:
-    driver = Driver(broker(max_held_bytes=2 * (100 + OVERHEAD_BYTES)))
+    driver = Driver(broker(limits=BrokerLimits(max_held_bytes=2 * (100 + OVERHEAD_BYTES))))
     for number in (1, 2, 3):
         driver.connect(number, keeping(number))
         driver.subscribe(number, "a")
@@ -139,7 +140,7 @@ def test_what_members_leave_behind_cannot_pile_up_in_their_group() -> None:
 
 
 def test_all_sessions_together_have_so_many_subscriptions_and_no_more() -> None:
-    driver = Driver(broker(max_subscriptions=3))
+    driver = Driver(broker(limits=BrokerLimits(max_subscriptions=3)))
     driver.connect(1)
     driver.connect(2)
     driver.subscribe(1, "a", "$share/g/a")

@@ -25,7 +25,7 @@ from tls_clients import client_hello
 
 from iot_customauth_client import ConfigurationError
 from iot_customauth_client.authorizer.event import build_event
-from iot_customauth_client.local import LocalEndpoint, admission, client_connection, events
+from iot_customauth_client.local import LocalEndpoint, admission, client_connection, events, time_limits
 from iot_customauth_client.local.authorizer_calls import Answer, AuthorizerCalls
 from iot_customauth_client.local.authorizer_files import CallableSource
 from iot_customauth_client.local.codec import (
@@ -78,7 +78,7 @@ def websocket(endpoint: LocalEndpoint) -> socket.socket:
 @pytest.fixture
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HANDSHAKE_SECONDS", "CONNECT_SECONDS"):
-        monkeypatch.setattr(client_connection, name, 0.6)
+        monkeypatch.setattr(time_limits, name, 0.6)
 
 
 SLOW: dict[str, tuple[Dial, bytes]] = {
