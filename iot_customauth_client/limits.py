@@ -40,6 +40,8 @@ MAX_TOPIC_SLASHES: Final = 7
 """*quotas*: slashes in a topic or topic filter, without those of the same prefixes."""
 MAX_SHARE_NAME_CHARACTERS: Final = 128
 """*MQTT*: the name in `$share/<name>/<filter>`."""
+MAX_RULE_NAME_CHARACTERS: Final = 128
+"""*API*, CreateTopicRule: the name in `$aws/rules/<rule>/`, which does not count for the length of a topic."""
 AUTHORIZER_NAME_PATTERN: Final = r"[\w=,@-]{1,128}"
 """*API*: authorizer names (ASCII)."""
 TOKEN_KEY_NAME_PATTERN: Final = r"[a-zA-Z0-9_-]{1,128}"

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 from .errors import InvalidTopic
-from .limits import MAX_SHARE_NAME_CHARACTERS, MAX_TOPIC_BYTES, MAX_TOPIC_SLASHES
+from .limits import MAX_RULE_NAME_CHARACTERS, MAX_SHARE_NAME_CHARACTERS, MAX_TOPIC_BYTES, MAX_TOPIC_SLASHES
 
 _SHARE = "$share/"
 # MQTT forbids U+0000 and surrogates; control and noncharacters it advises against, and awscrt refuses (MQTT-1.5.3).
@@ -22,8 +22,8 @@ _RULES = "$aws/rules/"
 def check_topic_name(topic: str, *, what: str = "topic") -> None:
     """Raise `InvalidTopic` unless a message can be published to `topic`.
 
-    A topic has 1 to 256 bytes of UTF-8 and at most 7 slashes, both without a leading `$aws/rules/<rule>/`; it holds
-    no wildcard and no U+0000.
+    A topic has 1 to 256 bytes of UTF-8 and at most 7 slashes, both without a leading `$aws/rules/<rule>/`, whose rule
+    has at most 128 characters; it holds no wildcard and no U+0000.
     """
     if isinstance(topic, str) and len(topic) <= MAX_TOPIC_BYTES:
         _check_short_name(topic, what)  # the same few topics come again and again
@@ -132,7 +132,12 @@ def _check_limits(text: str, what: str) -> None:
     counted = text
     if text.startswith(_RULES):
         # Basic ingest: the three levels that name the rule are not counted (AWS IoT Core quotas).
-        counted = text[len(_RULES) :].partition("/")[2]
+        rule, _, counted = text[len(_RULES) :].partition("/")
+        if len(rule) > MAX_RULE_NAME_CHARACTERS:
+            raise InvalidTopic(
+                f"{what} names a rule with {len(rule)} characters, AWS IoT Core allows {MAX_RULE_NAME_CHARACTERS}: "
+                f"{text[:60]!r}..."
+            )
     size = len(counted.encode())
     if size > MAX_TOPIC_BYTES:
         raise InvalidTopic(f"{what} has {size} bytes, AWS IoT Core allows {MAX_TOPIC_BYTES}: {text[:60]!r}...")

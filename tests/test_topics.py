@@ -104,6 +104,8 @@ def test_who_gets_what(topic_filter: str, topic: str, taken: bool) -> None:
         ("a/b/c/d/e/f/g/h/i", r"has 8 slashes, AWS IoT Core allows 7 \(8 levels\)"),
         ("$aws/rules/r/" + "a" * 257, "has 257 bytes"),
         ("$aws/rules/r/" + "/" * 8, "has 8 slashes"),
+        ("$aws/rules/" + "r" * 129, "a rule with 129 characters, AWS IoT Core allows 128"),
+        ("$aws/rules/" + "r" * 60_000 + "/a", "a rule with 60000 characters"),
     ],
 )
 def test_a_topic_that_cannot_be_published_to_is_refused(topic: str, message: str) -> None:
@@ -120,7 +122,7 @@ def test_a_topic_that_cannot_be_published_to_is_refused(topic: str, message: str
         "\u20ac" * 85,
         "a/b/c/d/e/f/g/h",
         "$aws/things/t/shadow/update",
-        "$aws/rules/" + "r" * 200 + "/" + "a" * 256,
+        "$aws/rules/" + "r" * 128 + "/" + "a" * 256,
         "$aws/rules/r/a/b/c/d/e/f/g/h",
         "$shared/a",
     ],

@@ -217,7 +217,13 @@ class AuthorizerCalls:
                 call.thread.start()
             except RuntimeError as error:  # the system gives no more threads
                 call.thread = None
-                self._ended(call, Answer("failed", call.elapsed_seconds, explanation=f"no thread for it: {error}"))
+                del self._running[id(call)]
+                _count(self._running_of, call, -1)
+                if call.timer is not None:
+                    call.timer.cancel()
+                # In another turn: `done` may ask again, and thousands may wait for a thread that there is not.
+                failed = Answer("failed", call.elapsed_seconds, explanation=f"no thread for it: {error}")
+                self._loop.call_soon(self._finish, call, failed)
 
     def _next(self) -> AuthorizerCall | None:
         """Take the call that may begin now; None if none may."""

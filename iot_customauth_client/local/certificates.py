@@ -13,10 +13,13 @@ each file appears whole or not at all, the key first. A pair that does not fit i
 
 import contextlib
 import fcntl
+import functools
 import os
+import shutil
 import ssl
 import tempfile
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -60,11 +63,11 @@ class Certificates:
         self,
         ca_file: Path,
         leaf: trustme.LeafCert,
-        temporary: tempfile.TemporaryDirectory[str] | None,
+        remove: Callable[[], object] | None,
     ) -> None:
         self._ca_file = ca_file
         self._leaf = leaf
-        self._temporary = temporary
+        self._finalizer = None if remove is None else weakref.finalize(self, remove)
 
     @classmethod
     def open(cls, cert_dir: Path | None, hostnames: Sequence[str]) -> Self:
@@ -78,16 +81,16 @@ class Certificates:
         authority) and its base `ConfigurationError` for what is not a host name.
         """
         names = ServedNames(hostnames).names
-        temporary = None
+        remove = None
         if cert_dir is None:
-            temporary = tempfile.TemporaryDirectory(prefix="iot-customauth-", ignore_cleanup_errors=True)
-            cert_dir = Path(temporary.name)
+            cert_dir = Path(tempfile.mkdtemp(prefix="iot-customauth-"))
+            remove = functools.partial(_remove, cert_dir, os.getpid())
         try:
             authority = _open_authority(cert_dir)
-            return cls(cert_dir / CA_FILE_NAME, _issue(authority, names), temporary)
+            return cls(cert_dir / CA_FILE_NAME, _issue(authority, names), remove)
         except BaseException:
-            if temporary is not None:
-                temporary.cleanup()
+            if remove is not None:
+                remove()
             raise
 
     @property
@@ -111,8 +114,8 @@ class Certificates:
 
     def close(self) -> None:
         """Remove the temporary directory, if there is one. Contexts made before go on working."""
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self._finalizer is not None:
+            self._finalizer()
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +124,12 @@ class Certificates:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _remove(directory: Path, process: int) -> None:
+    """Remove a temporary directory, but not in a forked process: it has a copy of everything, the files are not its."""
+    if os.getpid() == process:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _issue(authority: trustme.CA, names: Sequence[str]) -> trustme.LeafCert:

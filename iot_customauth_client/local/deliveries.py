@@ -87,12 +87,16 @@ class Deliveries:
         session.pace = None if self._quotas is None else Rate(STORED_MESSAGES_PER_SECOND)
         self.send_waiting(session, moment, effects)
 
-    def suspend(self, session: Session) -> list[Delivery]:
+    def suspend(self, session: Session, effects: list[Effect]) -> list[Delivery]:
         """Store from now on; returns the deliveries that are for others (see `Outbound.suspend`)."""
         if session.resumption is not None:
             session.resumption.cancel()
             session.resumption = None
-        return session.outbound.suspend()
+        shared = session.outbound.suspend()
+        if session.expiry_seconds:  # else it ends at once, with all it has
+            over = session.outbound.shed()
+            effects.extend(dropped(None, session.client_id, each.message, "queue_full", _HELD) for each in over)
+        return shared
 
     def send_waiting(self, session: Session, moment: Moment, effects: list[Effect]) -> None:
         """Send what waits, as far as window and rate let it."""
@@ -221,6 +225,7 @@ _UNACKNOWLEDGED = (
     f"it was sent first more than {MAX_RETRY_SECONDS} s ago and never acknowledged: it is not sent again, as AWS IoT "
     "Core gives up after that time"
 )
+_HELD = "the client left without acknowledging it, and for all clients together as much is stored as the endpoint keeps"
 _EXPIRED = "its message expiry passed before it could be sent"
 
 

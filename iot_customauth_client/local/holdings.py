@@ -1,7 +1,8 @@
 """What the broker stores for clients, in all: the sum over every session and every shared subscription.
 
 Each of these has bounds of its own, which one client needs; but ten thousand sessions with ten thousand messages each
-would fill any memory. A message counts once for each client that it waits for, with what it takes beside its payload.
+would fill any memory. A message counts once for each client that it waits for, with what it takes beside its payload;
+also one that was sent and is to be sent again, but not while it is in flight to a client that is there.
 """
 
 from typing import Final
@@ -24,6 +25,11 @@ class Holdings:
     def has_room(self, size: int) -> bool:
         """Tell whether one more message with so many bytes can be stored."""
         return self.held_bytes + size + OVERHEAD_BYTES <= self._max_bytes
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more is stored than may be."""
+        return self.held_bytes > self._max_bytes
 
     def change(self, messages: int, size: int) -> None:
         """Count messages that came, or, below 0, that went."""

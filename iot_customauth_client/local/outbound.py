@@ -175,6 +175,7 @@ class Outbound:
         """Take the next one to send of what was kept from before; None if there is none. The window must be open."""
         if self._again:
             packet_id, delivery = self._again.popleft()
+            self._holdings.change(-1, -delivery.message.size)
             if not self._keep_packet_ids:
                 new_id = self._new_id()  # before the old one is free, so that it is another
                 self._taken_ids[new_id] = self._taken_ids.pop(packet_id)
@@ -207,8 +208,10 @@ class Outbound:
         unacknowledged = [*self._in_flight.items(), *self._again]
         waiting = list(self._waiting())
         shared = [each for each in (*(delivery for _, delivery in unacknowledged), *waiting) if each.shared is not None]
+        self._count_again(-1)
         self._in_flight.clear()
         self._again = deque(entry for entry in unacknowledged if entry[1].shared is None)
+        self._count_again(1)
         self._taken_ids = {packet_id: self._taken_ids[packet_id] for packet_id, _ in self._again}
         self._stored = deque(delivery for delivery in waiting if delivery.shared is None)
         self._queue.clear()
@@ -216,6 +219,19 @@ class Outbound:
             len(self._stored) - len(waiting), sum(each.message.size for each in self._stored) - self._queued_bytes
         )
         return shared
+
+    def shed(self) -> list[Delivery]:
+        """Take out of what is to be sent again, from its end, what is too much for all clients together.
+
+        For a session that is away: a hundred messages of 128 KiB for each of thousands would fill any memory.
+        """
+        over: list[Delivery] = []
+        while self._again and self._holdings.overfull:
+            packet_id, delivery = self._again.pop()
+            self._holdings.change(-1, -delivery.message.size)
+            del self._taken_ids[packet_id]
+            over.append(delivery)
+        return over[::-1]
 
     def give_up(self, until: float) -> list[Delivery]:
         """Take out what is to be sent again and was sent first at `until` or before. For a session that is away.
@@ -227,12 +243,15 @@ class Outbound:
         for packet_id, _ in old:
             del self._taken_ids[packet_id]
         if old:
+            self._count_again(-1)
             self._again = deque(entry for entry in self._again if entry[0] in self._taken_ids)
+            self._count_again(1)
         return [delivery for _, delivery in old]
 
     def end(self) -> None:
         """Forget everything: the session ends."""
         self._count(-len(self._stored) - len(self._queue), -self._queued_bytes)
+        self._count_again(-1)
         for each in (self._in_flight, self._again, self._taken_ids, self._stored, self._queue):
             each.clear()
 
@@ -243,6 +262,10 @@ class Outbound:
     def _count(self, messages: int, size: int) -> None:
         self._queued_bytes += size
         self._holdings.change(messages, size)
+
+    def _count_again(self, sign: int) -> None:
+        """Count all that is to be sent again, or, with -1, count it out."""
+        self._holdings.change(sign * len(self._again), sign * sum(delivery.message.size for _, delivery in self._again))
 
     def _waiting(self) -> Iterator[Delivery]:
         yield from self._stored

@@ -83,7 +83,7 @@ class Peers:
         self._half_open = 0
         self._strangers: dict[str, dict[int, None]] = {}
         self._asking: dict[str, dict[int, None]] = {}
-        self._leaving: dict[int, None] = {}
+        self._leaving: dict[str, dict[int, None]] = {}
 
     def __len__(self) -> int:
         return len(self._address_of)
@@ -100,6 +100,8 @@ class Peers:
         self._put(self._strangers, connection, address)
         limits = self.limits
         if self._connections[address] > limits.connections_per_address:
+            if address in self._leaving:
+                return self._cut_short(address)
             explanation = (
                 f"{limits.connections_per_address:,} connections from {address or 'one address'}, which is what one"
                 " address may have (max_connections_per_address)"
@@ -113,7 +115,7 @@ class Peers:
             return self._end_one(address, "too_many_half_open", explanation)
         if len(self._address_of) > limits.connections:
             if self._leaving:
-                return self._cut_short()
+                return self._cut_short(next(iter(self._leaving)))
             explanation = (
                 f"{limits.connections:,} connections are open, which leaves few of the files that this process may"
                 " open; raise that limit (ulimit -n)"
@@ -148,15 +150,16 @@ class Peers:
     def leaves(self, connection: int) -> None:
         """It was told all, and is only waited for to close."""
         self.let_in(connection)
-        if connection in self._address_of:
-            self._leaving[connection] = None
+        address = self._address_of.get(connection)
+        if address is not None:
+            self._leaving.setdefault(address, {})[connection] = None
 
     def closed(self, connection: int) -> None:
         """Forget a connection."""
         self.let_in(connection)
-        self._leaving.pop(connection, None)
         address = self._address_of.pop(connection, None)
         if address is not None:
+            self._forget_leaving(connection, address)
             self._connections[address] -= 1
             if not self._connections[address]:
                 del self._connections[address]
@@ -164,7 +167,8 @@ class Peers:
     def make_room(self) -> list[Eviction]:
         """Return who goes when the system gives no more files: all that are leaving, or else some strangers."""
         if self._leaving:
-            return [self._cut_short() for _ in range(len(self._leaving))]
+            leaving = [address for address, members in self._leaving.items() for _ in members]
+            return [self._cut_short(address) for address in leaving]
         explanation = "the system gives this process no more files; raise that limit (ulimit -n)"
         strangers = sum(map(len, self._strangers.values()))
         return [
@@ -177,7 +181,7 @@ class Peers:
             "connections": len(self._address_of),
             "addresses": len(self._connections),
             "half_open": self._half_open,
-            "leaving": len(self._leaving),
+            "leaving": sum(map(len, self._leaving.values())),
         }
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -193,14 +197,20 @@ class Peers:
         """Choose the oldest stranger of an address; if all of them are asking, the one that began last."""
         strangers = self._strangers.get(address)
         connection = next(iter(strangers)) if strangers else next(reversed(self._asking[address]))
-        self.leaves(connection)
-        del self._leaving[connection]
+        self.let_in(connection)
         return Eviction(connection, cause, explanation)
 
-    def _cut_short(self) -> Eviction:
-        connection = next(iter(self._leaving))
-        del self._leaving[connection]
+    def _cut_short(self, address: str) -> Eviction:
+        connection = next(iter(self._leaving[address]))
+        self._forget_leaving(connection, address)
         return Eviction(connection, "too_many_connections", "others need its place", told=True)
+
+    def _forget_leaving(self, connection: int, address: str) -> None:
+        members = self._leaving.get(address)
+        if members is not None:
+            members.pop(connection, None)
+            if not members:
+                del self._leaving[address]
 
     def _put(self, group: dict[str, dict[int, None]], connection: int, address: str) -> None:
         group.setdefault(address, {})[connection] = None

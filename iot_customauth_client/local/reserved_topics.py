@@ -49,6 +49,7 @@ _TABLE: Final[tuple[tuple[str, Operations], ...]] = (
     ("$aws/events/subscriptions/{subscribed,unsubscribed}/#", _SUBSCRIBE),
     ("$aws/events/{thing,thingGroup,thingType}/+/{created,updated,deleted}", _SUBSCRIBE),
     ("$aws/events/thingTypeAssociation/thing/+/+", _SUBSCRIBE),
+    ("$aws/events/thingTypeAssociation/thing/+/thingType/+/{added,removed}", _SUBSCRIBE),  # page "Registry events"
     ("$aws/events/thingGroupMembership/thingGroup/+/thing/+/{added,removed}", _SUBSCRIBE),
     ("$aws/events/thingGroupHierarchy/thingGroup/+/childThingGroup/+/{added,removed}", _SUBSCRIBE),
     # fleet provisioning
@@ -82,7 +83,7 @@ _TABLE: Final[tuple[tuple[str, Operations], ...]] = (
 
 def operations(topic: str) -> frozenset[Operations]:
     """Return what a client may do with a topic, free of wildcards, that starts with `$aws/`; nothing: there is none."""
-    return frozenset(_TREE.match(topic))
+    return frozenset(_TREE.search(topic))  # not `match`: endpoints on several threads share this tree
 
 
 def can_take(topic_filter: str) -> bool:

@@ -109,9 +109,9 @@ class Router:
         self._deliveries.resume(live.session, live.receive_maximum, moment, effects)
         self._sharing.drain_for(live.session, moment, effects)
 
-    def suspend(self, session: Session) -> list[Delivery]:
+    def suspend(self, session: Session, effects: list[Effect]) -> list[Delivery]:
         """Store for a session whose client is away; returns what belongs to shared subscriptions (see `give_back`)."""
-        return self._deliveries.suspend(session)
+        return self._deliveries.suspend(session, effects)
 
     def give_back(self, deliveries: list[Delivery], moment: Moment, effects: list[Effect]) -> None:
         """Let others have what was on its way to a session through shared subscriptions."""

@@ -82,7 +82,7 @@ class FilterTree(Generic[Key, Value]):
         """Return the values of all filters that take the topic, which must be free of wildcards; not to be changed."""
         found = self._matches.get(topic)
         if found is None:
-            found = self._search(topic)
+            found = self.search(topic)
             size = len(found) + 1
             if self._kept + size > _MAX_KEPT:
                 self._forget_matches()
@@ -91,12 +91,8 @@ class FilterTree(Generic[Key, Value]):
                 self._kept += size
         return found
 
-    def _forget_matches(self) -> None:
-        if self._matches:
-            self._matches.clear()
-            self._kept = 0
-
-    def _search(self, topic: str) -> list[Value]:
+    def search(self, topic: str) -> list[Value]:
+        """Do the same without keeping anything: this may be called from several threads while none changes the tree."""
         found: list[Value] = []
         nodes = [self._root]
         wildcards = not topic.startswith("$")
@@ -118,6 +114,11 @@ class FilterTree(Generic[Key, Value]):
         for node in nodes:
             found.extend(node.here.values())
         return found
+
+    def _forget_matches(self) -> None:
+        if self._matches:
+            self._matches.clear()
+            self._kept = 0
 
     def nodes(self) -> int:
         """Count the nodes below the root: 0 when nothing is subscribed."""

@@ -137,7 +137,7 @@ class Sessions:
         """
         session = live.session
         session.connection = None
-        deliveries = self._router.suspend(session)
+        deliveries = self._router.suspend(session, effects)
         if live.will is not None:
             session.will = LastWill(live.number, live.client_id, live.will)
         if not session.expiry_seconds or cause is not None:

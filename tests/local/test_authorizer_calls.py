@@ -188,3 +188,25 @@ def test_an_answer_after_the_loop_is_closed_disturbs_nobody(capsys: pytest.Captu
         thread.join(5)
         assert not thread.is_alive()
     assert capsys.readouterr().err == ""
+
+
+def test_thousands_of_calls_that_get_no_thread_fail_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = threading.Event()
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> list[Answer]:
+        calls = Calls(lambda event, context: end.wait(10), max_running=1)
+        first = calls.start()
+        others = [calls.start() for _ in range(2_000)]
+        monkeypatch.setattr(threading.Thread, "start", start)
+        end.set()
+        async with asyncio.timeout(10):
+            return await asyncio.gather(first, *others)
+
+    first, *others = asyncio.run(run())
+    assert first.outcome == "answered"
+    assert {(each.outcome, each.explanation) for each in others} == {
+        ("failed", "no thread for it: can't start new thread")
+    }

@@ -40,6 +40,7 @@ SUBSCRIBE_ONLY = [
     "$aws/events/subscriptions/unsubscribed/c",
     "$aws/events/thing/t/created",
     "$aws/events/thingTypeAssociation/thing/t/type",
+    "$aws/events/thingTypeAssociation/thing/t/thingType/type/added",
     "$aws/events/thingGroupMembership/thingGroup/g/thing/t/added",
     "$aws/events/job/j/completed",
     "$aws/events/jobExecution/j/timed_out",

@@ -202,3 +202,27 @@ def test_processes_that_start_at_once_on_an_empty_directory_share_one_authority(
 def test_a_name_that_no_certificate_can_hold_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"ab--cd.example"):
         Certificates.open(tmp_path, ["localhost", "ab--cd.example"])
+
+
+FORK = """
+import gc, os, sys
+from iot_customauth_client.local import LocalEndpoint
+endpoint = LocalEndpoint({"gate": lambda event, context: {"isAuthenticated": False}}).start()
+ca_file = endpoint.ca_file
+child = os.fork()
+if child == 0:
+    HOW
+    sys.exit()
+os.waitpid(child, 0)
+print(ca_file.exists())
+endpoint.stop()
+print(ca_file.exists())
+"""
+
+
+@pytest.mark.parametrize("how", ["endpoint.stop()", "del endpoint; gc.collect()", "pass"])
+def test_a_forked_process_does_not_take_the_certificate_away_from_the_first(how: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK.replace("HOW", how)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["True", "False"], done.stderr

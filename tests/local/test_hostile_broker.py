@@ -130,6 +130,26 @@ def test_what_is_stored_for_all_clients_together_is_bounded_and_given_back() -> 
     assert driver.broker.sizes()["held_bytes"] == 0
 
 
+def test_what_was_sent_and_not_acknowledged_counts_while_its_client_is_away() -> None:
+    driver = Driver(broker(max_held_bytes=5 * (100 + OVERHEAD_BYTES)))
+    driver.connect(9)
+    for number in (1, 2):
+        driver.connect(number, keeping(number))
+        driver.subscribe(number, f"a/{number}")
+        for _ in range(4):
+            driver.publish(9, f"a/{number}", b"x" * 100, qos=1)
+        driver.close(number)
+    assert [(event.client_id, event.cause) for event in driver.of(Dropped)] == [("keeper-2", "queue_full")] * 3
+    assert driver.broker.sizes()["held_bytes"] == 5 * (100 + OVERHEAD_BYTES)
+    driver.connect(11, Connect(V5, "keeper-1", False, 60, properties={Property.RECEIVE_MAXIMUM: 3}))
+    assert len(driver.received(11)) == 3  # in flight, they are the window's matter
+    assert driver.broker.sizes()["held_bytes"] == 2 * (100 + OVERHEAD_BYTES)
+    driver.close(11)  # it asked for no session expiry
+    assert driver.broker.sizes()["held_bytes"] == 100 + OVERHEAD_BYTES
+    driver.advance(601)
+    assert driver.broker.sizes()["held_bytes"] == 0
+
+
 def test_what_members_leave_behind_cannot_pile_up_in_their_group() -> None:
     group = SharedGroup("$share/g/a", pace=None, max_messages=10)
     over: list[Message] = []

@@ -73,6 +73,20 @@ def test_who_is_leaving_makes_room_before_anybody_who_is_not() -> None:
     assert (eviction.connection, eviction.told) == (2, True)
 
 
+def test_who_is_leaving_makes_room_for_another_of_the_same_address() -> None:
+    counted = peers(connections_per_address=2)
+    for number in (1, 2):
+        counted.opened(number, HOME)
+    counted.opened(9, FLOOD)
+    counted.leaves(9)
+    counted.leaves(2)
+    eviction = counted.opened(3, HOME)
+    assert eviction is not None
+    assert (eviction.connection, eviction.told) == (2, True)
+    assert evicted(counted, 4, HOME) == 1  # nobody of this address is leaving any more, somebody of another one is
+    assert counted.sizes()["leaving"] == 1
+
+
 def test_an_address_has_its_own_limit_of_connections() -> None:
     counted = peers(connections_per_address=2)
     for number in (1, 2):
