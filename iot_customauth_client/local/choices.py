@@ -172,11 +172,9 @@ def _check(name: str, value: object, kind: Any) -> None:
     limits = _RANGES.get(name)
     if limits is None:
         if isinstance(value, str):
-            if all(isinstance(each, str) for each in alternatives):
-                raise ConfigurationError(unknown(name, value, map(str, alternatives)))
-            quoted = any(value == str(each) for each in alternatives)
-            hint = "; write the number without quotes" if quoted else ""
-            raise ConfigurationError(f"{name} is {value!r}: {_listed(alternatives)}{hint}")
+            if any(value == str(each) for each in alternatives):
+                raise ConfigurationError(f"{name} is {value!r}, a text: write {value}, without quotes")
+            raise ConfigurationError(unknown(name, value, map(str, alternatives)))
         raise ConfigurationError(f"{name} is {value!r}: {_listed(alternatives)}")
     least, most = limits
     if type(value) is not int or not least <= value <= most:
