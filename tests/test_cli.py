@@ -180,6 +180,13 @@ def test_sigterm_ends_it_cleanly_while_functions_are_stuck(serve: Callable[..., 
     assert serving.stderr.read_text() == ""
 
 
+def test_a_ready_file_that_cannot_be_written_is_told_by_its_name(tmp_path: Path) -> None:
+    done = run("local", "--port", "0", "--ready-file", str(tmp_path / "nowhere" / "ready.json"))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"the ready file {tmp_path}/nowhere/ready.json cannot be written: No such file" in done.stderr
+
+
 def test_a_reader_that_does_not_read_stops_nobody(tmp_path: Path) -> None:
     ready_file = tmp_path / "ready.json"
     process = subprocess.Popen(

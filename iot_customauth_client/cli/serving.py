@@ -94,7 +94,10 @@ def _serve(config: LocalConfig, signalled: int) -> int:
         show_secrets=config.show_secrets,
     )
     if config.ready_file is not None:
-        config.ready_file.unlink(missing_ok=True)  # of an endpoint that was killed: nobody may take it for ours
+        try:
+            config.ready_file.unlink(missing_ok=True)  # of an endpoint that was killed: nobody may take it for ours
+        except OSError as error:
+            raise _unwritable(config.ready_file, error) from error
     output = EventOutput(endpoint.events, as_json=config.log_format == "json")
     try:
         with endpoint:
@@ -146,15 +149,25 @@ def _ready(endpoint: LocalEndpoint) -> str:
 
 def _write_whole(file: Path, text: str) -> None:
     """Let the file appear with all its text at once, so that whoever waits for it never reads half of it."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            Path(name).chmod(0o644)
+            Path(name).replace(file)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _unwritable(file, error) from error
+
+
+def _unwritable(file: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the ready file {file} cannot be written: {error.strerror}. Name a file in a directory that this user may"
+        " write to (--ready-file)"
+    )
 
 
 def _remove_own(file: Path) -> None:

@@ -34,6 +34,7 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final, Literal, TypeAlias
 
 from .. import limits
@@ -41,7 +42,7 @@ from ..authorizer.event import AuthorizerEvent
 from .authorizer_files import FunctionSource, FunctionUnavailable
 from .fair_queue import FairQueue
 from .lambda_context import LambdaContext
-from .outside_call import FunctionFailed, InvalidAnswer, OutsideCall
+from .outside_call import MAX_ANSWER_BYTES, FunctionFailed, InvalidAnswer, OutsideCall
 from .words import counted
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ MAX_RUNNING = 128
 MAX_ABANDONED = 256
 """Calls of one authorizer that were given up and still run; with so many, new ones are refused; for one address, with
 half of them."""
+_MAX_REASON_CHARACTERS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,16 +300,28 @@ class AuthorizerCalls:
             return failed(outcome, self._scrub(str(error), call.event))
         except BaseException as error:  # noqa: BLE001  # also SystemExit: Lambda calls it an error too
             if not call.told_to_end:  # else the error is ours, and nobody waits for the answer
+                error.__traceback__ = _without_ours(error.__traceback__)
                 self._print("".join(traceback.format_exception(error)), call)
-            reason = traceback.format_exception_only(error)[-1].strip()
-            return failed("failed", f"the function raised {self._scrub(reason, call.event)}")
+            return failed("failed", f"the function raised {self._reason(error, call)}")
         if isinstance(result, Coroutine):
             result.close()  # one that is never awaited would complain later
             return failed("invalid", "the function is an `async def`: Lambda calls plain functions only")
         try:
-            return Answer("answered", call.elapsed_seconds, json.loads(json.dumps(result, allow_nan=False)))
+            text = json.dumps(result, allow_nan=False)
+            if len(text) > MAX_ANSWER_BYTES:
+                return failed("invalid", f"what the function returned has more than {MAX_ANSWER_BYTES:,} bytes as JSON")
+            return Answer("answered", call.elapsed_seconds, json.loads(text))
         except (TypeError, ValueError, RecursionError) as error:
-            return failed("invalid", f"what the function returned is not JSON: {error}")
+            return failed("invalid", f"what the function returned is not JSON: {self._scrub(str(error), call.event)}")
+        except Exception as error:  # noqa: BLE001  # an object of the function's own, which is asked for its items
+            return failed(
+                "invalid", f"what the function returned cannot be read: it raised {self._reason(error, call)}"
+            )
+
+    def _reason(self, error: BaseException, call: AuthorizerCall) -> str:
+        """Say in a few words what was raised: the whole of a long one is in the traceback."""
+        reason = self._scrub(traceback.format_exception_only(error)[-1].strip(), call.event)
+        return reason if len(reason) <= _MAX_REASON_CHARACTERS else f"{reason[:_MAX_REASON_CHARACTERS]}..."
 
     def _print(self, details: str, call: AuthorizerCall) -> None:
         if details:
@@ -319,6 +333,14 @@ class AuthorizerCalls:
             self._source.get(timeout=self._timeout_seconds)
         except FunctionUnavailable as error:
             log.error("%s\n%s", error, error.details)
+
+
+def _without_ours(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames of this file: a traceback begins where the user's function does, as in Lambda."""
+    first = frames
+    while first is not None and first.tb_frame.f_code.co_filename == __file__:
+        first = first.tb_next
+    return first or frames
 
 
 def _count(counter: collections.Counter[str], call: AuthorizerCall, change: int) -> None:

@@ -87,7 +87,7 @@ class LocalAuthorizer:
         if not self.signing_disabled and (self.token_key_name is None or not keys):
             raise ConfigurationError(
                 "signing is on (the service's default), which needs token_key_name and at least one of public_keys;"
-                " pass signing_disabled=True for an authorizer without signatures"
+                " for an authorizer without signatures set signing_disabled to true"
             )
         # A frozen value is completed with object.__setattr__, as dataclasses' own __init__ does.
         object.__setattr__(self, "public_keys", keys)

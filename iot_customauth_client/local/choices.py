@@ -139,10 +139,9 @@ def read_choices(table: Mapping[str, Any]) -> Choices:
 
     Raises `ConfigurationError` for a name that is none, with the nearest one, and for a value that cannot be.
     """
-    names = [each.name for each in fields(Choices)]
     for name in table:
-        if name not in names:
-            raise ConfigurationError(unknown("key", name, names))
+        if name not in CHOICE_NAMES:
+            raise ConfigurationError(unknown("key", name, CHOICE_NAMES))
     return Choices(**table)
 
 
@@ -171,10 +170,9 @@ def _check(name: str, value: object, kind: Any) -> None:
     limits = _RANGES.get(name)
     if limits is None:
         if isinstance(value, str):
-            words = [each for each in alternatives if isinstance(each, str)]
-            raise ConfigurationError(
-                unknown(name, value, words) if words else f"{name} is {value!r}: {_listed(alternatives)}"
-            )
+            if any(value == str(each) for each in alternatives):
+                raise ConfigurationError(f"{name} is {value!r}, a text: write {value}, without quotes")
+            raise ConfigurationError(unknown(name, value, map(str, alternatives)))
         raise ConfigurationError(f"{name} is {value!r}: {_listed(alternatives)}")
     least, most = limits
     if type(value) is not int or not least <= value <= most:
@@ -192,5 +190,7 @@ def _alternatives(kind: Any) -> tuple[object, ...]:
 def _listed(alternatives: tuple[object, ...]) -> str:
     return f"it must be {' or '.join(map(repr, alternatives))}"
 
+
+CHOICE_NAMES: Final = tuple(each.name for each in fields(Choices))
 
 DEFAULT_CHOICES: Final = Choices()

@@ -14,20 +14,19 @@ default in force.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .._suggest import unknown
-from .._validation import refuse
 from ..errors import ConfigurationError
 from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
 from .authorizer_targets import split_function
 from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name
-from .choices import Choices, read_choices
+from .choices import CHOICE_NAMES, Choices, read_choices
 from .command import Command
 from .domain_configuration import DomainConfiguration
 from .domains import Domains
@@ -39,6 +38,7 @@ DEFAULT_PORT = 8_443
 """The command's port; 443 needs root."""
 
 _TABLES = ("endpoint", "authorizers", "domains", "choices")
+_TABLES_OF_TABLES = ("authorizers", "domains")
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -163,8 +163,12 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         name, function = split_authorizer_flag(text)
         table = {"function": function, "signing_disabled": True}
         authorizers[name] = _authorizer(name, table, Path(), f"--authorizer {name}")
+    chosen = _table(document, "choices", where)
     try:
-        choices = read_choices(_table(document, "choices", where))
+        for name in chosen:
+            if name not in CHOICE_NAMES:
+                raise ConfigurationError(_unknown_key(name, CHOICE_NAMES))
+        choices = read_choices(chosen)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}[choices]: {error.message}") from error
     return LocalConfig(
@@ -216,7 +220,9 @@ def _is_function(function: str) -> bool:
 
 def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalAuthorizer:
     if not isinstance(entry, dict):
-        raise ConfigurationError(f"{where} is not a table")
+        raise ConfigurationError(
+            f'{where} is not a table: write [authorizers.{name}], and below it function = "FILE.py"'
+        )
     table = _check(AuthorizerTable, entry, where)
     try:
         check_authorizer_name(name)
@@ -242,7 +248,9 @@ def _domains(
     for name, entry in _table(document, "domains", where).items():
         place = f"{where}[domains.{name}]"
         if not isinstance(entry, dict):
-            raise ConfigurationError(f"{place} is not a table")
+            raise ConfigurationError(
+                f'{place} is not a table: write [domains.{name}], and below it domain_name = "..."'
+            )
         table = _check(DomainTable, entry, place)
         try:
             domains[name] = DomainConfiguration(**table.model_dump())
@@ -293,7 +301,8 @@ def _read(file: Path) -> dict[str, Any]:
 def _table(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     table = document.get(name, {})
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{where}`{name}` must be a table: write [{name}]")
+        wanted = f"[{name}.NAME], once for each" if name in _TABLES_OF_TABLES else f"[{name}]"
+        raise ConfigurationError(f"{where}`{name}` must be a table: write {wanted}")
     return table
 
 
@@ -312,8 +321,39 @@ def _given(flags: Flags) -> dict[str, object]:
 def _check(model: type[TableT], table: Mapping[str, Any], where: str) -> TableT:
     for name in table:
         if name not in model.model_fields:
-            raise ConfigurationError(f"{where}: {unknown('key', name, model.model_fields)}")
+            raise ConfigurationError(f"{where}: {_unknown_key(name, model.model_fields)}")
     try:
         return model(**table)
     except ValidationError as error:
-        raise ConfigurationError(f"{where}: {refuse(error, code='configuration').message}") from None
+        raise ConfigurationError(f"{where}: {_problems(error)}") from None
+
+
+def _unknown_key(name: str, known: Iterable[str]) -> str:
+    for table, names in (("endpoint", EndpointTable.model_fields), ("choices", CHOICE_NAMES)):
+        if name in names:
+            return f"unknown key {name!r}: it belongs in [{table}]"
+    return unknown("key", name, known)
+
+
+def _problems(error: ValidationError) -> str:
+    """Say what is wrong with the values, in the words of a TOML file."""
+    problems: list[str] = []
+    for item in error.errors(include_input=False, include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        words = _TOML_WORDS.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
+        problems.append(f"{key} {words}" if item["type"] in _TOML_WORDS else f"{key}: {words}")
+    return "; ".join(problems)
+
+
+_TOML_WORDS: Final[Mapping[str, str]] = {
+    "missing": "is missing",
+    "string_type": 'must be a text in quotes: "..."',
+    "int_type": "must be a whole number, without quotes",
+    "bool_type": "must be true or false, without quotes",
+    "list_type": 'must be a list of texts: ["...", "..."]',
+    "too_short": "must not be empty",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+}
+"""For what pydantic finds, by its word for it."""

@@ -13,7 +13,6 @@ from ipaddress import ip_address
 from typing import Final, Literal, TypeAlias, get_args
 
 from .. import limits
-from .._suggest import unknown
 from ..errors import ConfigurationError
 from .authorizers import check_authorizer_name
 from .doors import check_host_name
@@ -89,7 +88,8 @@ class DomainConfiguration:
             ("status", self.status, get_args(DomainStatus)),
         ):
             if value not in allowed:
-                raise ConfigurationError(unknown(name, str(value), allowed))
+                # All of them: the nearest to MQTT is MQTT_WSS, which is seldom what was meant.
+                raise ConfigurationError(f"unknown {name} {str(value)!r}: known: {', '.join(allowed)}")
         if self.authentication_type in _NOT_SERVED:
             raise ConfigurationError(
                 f"authentication_type {self.authentication_type}: {_NOT_SERVED[self.authentication_type]}"

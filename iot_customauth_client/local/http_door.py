@@ -18,7 +18,7 @@ Source: Dev Guide "Device communication protocols"; RFC 9112.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeAlias
@@ -205,6 +205,9 @@ class HttpDoor:
             return self._end(_HEAD_TOO_LARGE)
         if head.http_version not in _VERSIONS:
             return self._end(Fault(505, "bad_http", "an HTTP version other than 1.0 and 1.1"))
+        names = {name for name, _ in head.headers}
+        if b"content-length" in names and b"transfer-encoding" in names:
+            return self._end(_TWO_LENGTHS)
         announced = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
         if announced > MAX_BODY_BYTES:
             return self._end(_TOO_LARGE)  # before the body is sent, if the client waits for 100
@@ -242,9 +245,23 @@ def _fault(error: h11.RemoteProtocolError) -> Fault:
         case 501:
             return Fault(501, "bad_http", "a Transfer-Encoding other than chunked: send the body with Content-Length")
         case _:
-            return Fault(400, "bad_http", "an HTTP request that breaks the rules of HTTP/1.1")
+            return Fault(
+                400, "bad_http", _BROKEN_RULES.get(str(error), "an HTTP request that breaks the rules of HTTP/1.1")
+            )
 
 
+_BROKEN_RULES: Final[Mapping[str, str]] = {
+    "Missing mandatory Host: header": "an HTTP/1.1 request without a Host header (RFC 9112 section 3.2)",
+    "Found multiple Host: headers": "an HTTP request with more than one Host header (RFC 9112 section 3.2)",
+    "conflicting Content-Length headers": "an HTTP request with two different Content-Length headers",
+    "bad Content-Length": "an HTTP request whose Content-Length is no number of bytes",
+}
+"""What users meet of h11's errors; whole texts that quote nothing."""
+
+# RFC 9112 section 6.3: where the body ends depends on who reads it, and what follows may be another's request.
+_TWO_LENGTHS = Fault(
+    400, "bad_http", "an HTTP request with both Content-Length and Transfer-Encoding: send it with one of them"
+)
 _HEAD_TOO_LARGE = Fault(
     431, "http_head_too_large", f"an HTTP request head of more than {MAX_REQUEST_HEAD_BYTES:,} bytes"
 )

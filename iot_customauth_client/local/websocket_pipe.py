@@ -29,6 +29,9 @@ except ImportError as error:
     raise ImportError(LOCAL_EXTRA) from error
 
 _BINARY_RULE: Final = "MQTT-6.0.0-1"
+_TEXT_FRAME: Final = "a WebSocket text frame came: MQTT travels in binary frames"
+_CLOSE_REASON: Final = "CLOSE reason"
+"""What wsproto's message has where the text of a Close frame is not UTF-8, and not a text frame."""
 
 
 class WebSocketPipe:
@@ -56,14 +59,14 @@ class WebSocketPipe:
                 case Ping():
                     to_write.append(self._websocket.send(event.response()))
                 case TextMessage():
-                    end = self._violated(
-                        CloseReason.UNSUPPORTED_DATA,
-                        "a WebSocket text frame came: MQTT travels in binary frames",
-                        _BINARY_RULE,
-                    )
+                    end = self._violated(CloseReason.UNSUPPORTED_DATA, _TEXT_FRAME, _BINARY_RULE)
                 case CloseConnection() if self._websocket.state is ConnectionState.REMOTE_CLOSING:
                     to_write.append(self._websocket.send(event.response()))
                     end = PipeEnd(None)
+                case CloseConnection(code=CloseReason.INVALID_FRAME_PAYLOAD_DATA, reason=str(reason)) if (
+                    _CLOSE_REASON not in reason
+                ):  # MQTT in text frames is rarely UTF-8
+                    end = self._violated(event.code, _TEXT_FRAME, _BINARY_RULE)
                 case CloseConnection():  # wsproto's word for frames that it cannot read
                     end = self._violated(
                         event.code, f"WebSocket frames that break the rules of RFC 6455: {event.reason or 'unreadable'}"

@@ -13,6 +13,7 @@ from iot_customauth_client.authorizer.event import build_event
 from iot_customauth_client.local.authorizer_calls import Answer, AuthorizerCalls
 from iot_customauth_client.local.authorizer_files import CallableSource
 from iot_customauth_client.local.lambda_context import LambdaContext
+from iot_customauth_client.local.outside_call import MAX_ANSWER_BYTES
 
 EVENT = build_event(connection_id="id", signature_verified=False, username="u", password=b"p", client_id="c")
 
@@ -25,9 +26,8 @@ class Calls:
     """Calls of one function, in a running loop."""
 
     def __init__(self, function: Callable[..., object], **limits: Any) -> None:
-        self.calls = AuthorizerCalls(
-            CallableSource(function), asyncio.get_running_loop(), scrub=lambda text, _: text, **limits
-        )
+        limits.setdefault("scrub", lambda text, _: text)
+        self.calls = AuthorizerCalls(CallableSource(function), asyncio.get_running_loop(), **limits)
 
     def start(self) -> asyncio.Future[Answer]:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -67,6 +67,49 @@ def test_what_is_not_json_is_no_answer(value: object) -> None:
         return await Calls(lambda event, context: value).start()
 
     assert asyncio.run(run()).outcome == "invalid"
+
+
+class Unreadable(dict[str, object]):
+    """A result that fails when somebody looks into it."""
+
+    def items(self) -> Any:
+        raise LookupError("no such row: p")
+
+
+def test_a_result_that_raises_when_it_is_read_is_no_answer_and_the_reason_is_told_without_secrets() -> None:
+    async def run() -> Answer:
+        scrub = lambda text, _: text.replace(": p", ": <hidden>")  # noqa: E731
+        return await Calls(lambda event, context: Unreadable(a=1), scrub=scrub).start()
+
+    answer = asyncio.run(run())
+    assert answer.outcome == "invalid"
+    assert (
+        answer.explanation == "what the function returned cannot be read: it raised LookupError: no such row: <hidden>"
+    )
+
+
+def test_a_result_is_bounded() -> None:
+    async def run(length: int) -> Answer:
+        return await Calls(lambda event, context: "x" * length).start()
+
+    assert asyncio.run(run(MAX_ANSWER_BYTES - 2)).outcome == "answered"  # its two quotes
+    answer = asyncio.run(run(MAX_ANSWER_BYTES - 1))
+    assert (answer.outcome, "1,048,576 bytes" in answer.explanation) == ("invalid", True)
+
+
+def test_an_error_is_told_in_short_and_its_traceback_begins_in_the_function(capsys: pytest.CaptureFixture[str]) -> None:
+    def function(event: object, context: object) -> object:
+        raise ValueError("x" * 1_000_000)
+
+    async def run() -> Answer:
+        return await Calls(function).start()
+
+    answer = asyncio.run(run())
+    assert answer.explanation.startswith("the function raised ValueError: xxx")
+    assert len(answer.explanation) < 3_000
+    printed = capsys.readouterr().err
+    assert "in function" in printed
+    assert 'authorizer_calls.py", line' not in printed.replace("test_authorizer_calls.py", "")
 
 
 def test_a_result_without_end_is_no_answer() -> None:

@@ -31,7 +31,7 @@ def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
 GOOD_KEY = pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("signing without keys", {"token_key_name": "t"}, "signing_disabled=True"),
+    ("signing without keys", {"token_key_name": "t"}, "signing_disabled to true"),
     ("signing without a key name", {"public_keys": (GOOD_KEY,)}, "token_key_name"),
     ("a key name with a dot", {"token_key_name": "a.b", "signing_disabled": True}, "a.b"),
     (

@@ -134,6 +134,17 @@ MISTAKES: list[tuple[str, str]] = [
     ("[authorizers.'a b']\nfunction = 'authorizer.py'\nsigning_disabled = true", "authorizer name 'a b'"),
     ("[endpoint]\ndefault_authorizer = 'a'", "unknown default authorizer 'a'"),
     ("[endpoint", "is not TOML"),
+    ("[endpoint]\nhostnames = 'localhost'", "hostnames must be a list of texts"),
+    ("[endpoint]\nshow_secrets = 'no'", "show_secrets must be true or false, without quotes"),
+    ("[endpoint]\nport = '8443'", "port must be a whole number, without quotes"),
+    ("[endpoint]\nport = -1", "port must be 0 or more"),
+    ("[endpoint]\nplus_in_query = 'space'", r"'plus_in_query': it belongs in \[choices\]"),
+    ("[choices]\nrefused_subscribe_311 = 'suback'", r"'refused_subscribe_311': it belongs in \[endpoint\]"),
+    ("[choices]\nrefused_connect_mqtt5 = '135'", "a text: write 135, without quotes"),
+    ("[authorizers]\na = 'authorizer.py'", r"write \[authorizers\.a\], and below it function"),
+    ("[[domains]]\ndomain_name = 'a.example'", r"write \[domains\.NAME\]"),
+    ("[domains.a]\nstatus = 'ENABLED'", r"\[domains\.a\]: domain_name is missing"),
+    ("[domains.a]\ndomain_name = 'a.example'\napplication_protocol = 'MQTT'", "known: DEFAULT, SECURE_MQTT"),
 ]
 
 

@@ -48,7 +48,7 @@ def turned_away(served: Domains, server_name: str | None, *alpn: str) -> TurnAwa
         ({"authentication_type": "CUSTOM_AUTH_X509"}, r"client certificate.*SECURE_MQTT or HTTPS.*CUSTOM_AUTH.*awsiot"),
         ({"authentication_type": "AWS_X509"}, "client certificates.*custom authentication only.*awsiotsdk"),
         ({"authentication_type": "AWS_SIGV4"}, "signed with AWS credentials.*awsiotsdk"),
-        ({"authentication_type": "CUSTOM"}, "did you mean 'CUSTOM_AUTH'"),
+        ({"authentication_type": "CUSTOM"}, "known: DEFAULT, CUSTOM_AUTH"),
         ({"application_protocol": "MQTT"}, "application_protocol"),
         ({"application_protocol": "secure_mqtt"}, "SECURE_MQTT"),
         ({"status": "enabled"}, "ENABLED"),

@@ -192,6 +192,7 @@ def test_a_head_is_bounded_to_the_byte_however_it_is_cut(step: int, excess: int,
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nc2VjcmV0\r\n", 400),
         (b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505),
         (b"GET  /mqtt\r\n\r\n", 400),
@@ -205,6 +206,25 @@ def test_what_is_not_http_1_is_answered_once_and_quoted_nowhere(data: bytes, sta
     assert b" %d " % status in answer.splitlines()[0]
     assert "c2VjcmV0" not in repr(outputs)
     assert outputs_of(bytes([byte]) for byte in data) == (outputs, answer)
+
+
+@pytest.mark.parametrize(
+    ("head", "named"),
+    [
+        (b"", "without a Host header"),
+        (b"Host: x\r\nHost: y\r\n", "more than one Host"),
+        (b"Host: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n", "two different Content-Length"),
+        (b"Host: x\r\nContent-Length: +5\r\n", "no number of bytes"),
+        (
+            b"Host: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "both Content-Length and Transfer-Encoding",
+        ),
+    ],
+)
+def test_a_common_mistake_in_a_request_is_named(head: bytes, named: str) -> None:
+    (fault,), _ = outputs_of([b"POST /topics/a HTTP/1.1\r\n" + head + b"\r\n"])
+    assert isinstance(fault, Fault)
+    assert named in fault.explanation
 
 
 def test_an_http_1_0_client_gets_its_answer_and_a_close() -> None:

@@ -143,7 +143,8 @@ def test_our_close_has_the_normal_code_and_comes_once() -> None:
         (b"\x89\xfe\0\x7e", 1002, "Control frame"),
         (b"\x82\xff" + b"\xff" * 8, 1002, "MSB"),
         (b"\x88\x81\0\0\0\0\0", 1002, "CLOSE"),
-        (b"\x81\x81\0\0\0\0\xff", 1007, "RFC 6455"),
+        (b"\x81\x81\0\0\0\0\xff", 1007, "text frame"),  # no UTF-8, as MQTT seldom is
+        (b"\x88\x83\0\0\0\0\x03\xe8\xff", 1007, "RFC 6455"),  # the text of a Close
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # frames are masked at random
 )
