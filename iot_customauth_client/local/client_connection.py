@@ -40,6 +40,7 @@ from .pipes import PlainPipe
 from .reading import Pause, Reading
 from .talk import HALF_OPEN, Stage, Talk
 from .tls import TlsError, TlsStream, alert
+from .turns import Backlog, Taker
 
 if TYPE_CHECKING:
     from .server import Server
@@ -86,6 +87,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._door = Door.MQTT
         self._tls: TlsStream | None = None
         self._talk: Talk | None = None
+        self._backlog = Backlog(server.turns)
+        self._next_turn: asyncio.Handle | None = None
         self._silent = False
         self._holding: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -155,6 +158,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         for timer in (self._timer, self._holding):
             if timer is not None:
                 timer.cancel()
+        self._backlog.clear()
+        self._end_turn()
         if self.stage in HALF_OPEN:
             explanation = "the client closed the connection " + (
                 self._front.progress if self.stage is Stage.FRONT else self.stage.value
@@ -230,6 +235,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def fall_silent(self) -> None:
         """Read and answer nothing any more, while the TCP connection stays."""
         self._silent = True
+        self._backlog.clear()
         self._reading.pause(Pause.SILENT)
         if self._timer is not None:
             self._timer.cancel()
@@ -300,10 +306,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.stage in _SHAKING:
             _acknowledge_now(self._transport)
         if received.plaintext and self._talk is not None:
-            self._talk.receive(received.plaintext)
-        if tls.eof and not self.left:
-            self.server.flush()
-            self._transport.close()
+            if len(received.plaintext) <= self.server.turns.piece_bytes and not self._backlog:
+                self._talk.receive(received.plaintext)
+            else:
+                self._backlog.put(self._hand_on, received.plaintext)
+                self._backlog.work()
+        self._after_work()
 
     def _tls_failed(self, error: TlsError) -> None:
         self._talk = None  # nothing can be sent any more
@@ -339,6 +347,11 @@ class ClientConnection(asyncio.BufferedProtocol):
     def resume(self) -> None:
         """Read again."""
         self._reading.resume(Pause.AHEAD)
+
+    def do_first(self, taker: Taker, data: bytes) -> None:
+        """Have bytes dealt with before all that has come since, as fast as turns allow; the socket waits meanwhile."""
+        self._backlog.put_first(taker, data)
+        self._want_turn()
 
     def become(self, talk: Talk, stage: Stage, received: bytes) -> None:
         """Go on with another talk, which is given what the present one received for it."""
@@ -376,6 +389,41 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif unsent:
             self.server.wrote(self, unsent)
 
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    def _hand_on(self, plaintext: bytes) -> None:
+        if self._talk is not None:
+            self._talk.receive(plaintext)
+
+    def _want_turn(self) -> None:
+        if self._next_turn is None:
+            self._reading.pause(Pause.TURN)
+            self._next_turn = self._loop.call_soon(self._take_turn)
+            self.server.turns.unfinished += 1
+
+    def _end_turn(self) -> None:
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+            self.server.turns.unfinished -= 1
+
+    def _take_turn(self) -> None:
+        self._end_turn()
+        if not self.left:
+            self._backlog.work()
+            self._after_work()
+        self.server.flush()
+
+    def _after_work(self) -> None:
+        """Wait for another turn if there is more to do; else read on, or end if the peer has."""
+        if self._backlog and not self.left:
+            self._want_turn()
+            return
+        self._reading.resume(Pause.TURN)
+        if self._tls is not None and self._tls.eof and not self.left:
+            self.server.flush()
+            self._transport.close()
+
     # -- ends and times ----------------------------------------------------------------------------------------------
 
     def leave(self, *, farewell: bool = True) -> None:
@@ -390,6 +438,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self.left:
                 return
         self.stage = Stage.LEAVING
+        self._backlog.clear()
         self.server.peers.leaves(self.number)
         if self._transport.is_closing():
             return

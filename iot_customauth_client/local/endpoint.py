@@ -40,6 +40,7 @@ from .events import Event, Listening, Stopped
 from .listening_socket import listen
 from .place import Place
 from .server import Server
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -400,9 +401,10 @@ class LocalEndpoint:
         )
         return running
 
-    def _make_server(self, loop: asyncio.AbstractEventLoop, certificates: Certificates) -> Server:
+    def _make_server(self, loop: asyncio.AbstractEventLoop, turns: Turns, certificates: Certificates) -> Server:
         return Server(
             loop,
+            turns,
             event_log=self._events,
             domains=self._domains,
             contexts={door: certificates.server_context(door.alpn) for door in Door},

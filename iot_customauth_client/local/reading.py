@@ -15,6 +15,7 @@ class Pause(enum.Enum):
     AHEAD = "the client has sent too much ahead of its CONNACK"
     THROUGHPUT = "the client has used up its throughput"
     SILENT = "it is told to play dead"
+    TURN = "what it has sent is more than its turn has room for"
 
 
 class Reading:
@@ -33,6 +34,8 @@ class Reading:
 
     def resume(self, why: Pause) -> None:
         """Read on, unless somebody else has a reason against it."""
+        if why not in self._pauses:
+            return
         self._pauses.discard(why)
         if not self._pauses:
             self._transport.resume_reading()

@@ -41,6 +41,7 @@ from .peers_unread import MAX_UNREAD_BYTES, Unread
 from .place import Place
 from .redaction import scrub
 from .timekeeper import Timekeeper
+from .turns import Turns
 
 if TYPE_CHECKING:
     import ssl
@@ -67,6 +68,7 @@ class Server:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        turns: Turns,
         *,
         event_log: EventLog,
         domains: Domains,
@@ -84,6 +86,7 @@ class Server:
         show_secrets: bool,
     ) -> None:
         self.loop: Final = loop
+        self.turns: Final = turns
         self.log: Final = event_log
         self.domains: Final = domains
         self.contexts: Final = contexts
