@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from .. import limits
 from .authentication import Authentication
+from .client_hello import ClientHello
 from .codec import Packet
 from .doors import Alert, Door, TurnAway
 from .events import Closed, Event, Handshake, Opened, TurnedAway
@@ -80,10 +81,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._loop = server.loop
         self.domain = server.domains.default
         """The domain configuration that answers; known once the ClientHello is."""
-        self._front = Front(
+        self._front: Front | None = Front(
             server.domains.served, ports=(limits.SERVICE_PORT, server.port), ports_of=server.domains.ports
         )
-        self._hello: Hello | None = None
+        self._offer: ClientHello | None = None
         self._door = Door.MQTT
         self._tls: TlsStream | None = None
         self._talk: Talk | None = None
@@ -103,7 +104,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     @property
     def server_name(self) -> str | None:
         """SNI as the client sent it."""
-        return self._hello.client_hello.server_name if self._hello else None
+        return self._offer.server_name if self._offer else None
 
     @property
     def authentication(self) -> Authentication:
@@ -161,10 +162,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._backlog.clear()
         self._end_turn()
         if self.stage in HALF_OPEN:
-            explanation = "the client closed the connection " + (
-                self._front.progress if self.stage is Stage.FRONT else self.stage.value
-            )
-            self._happened(TurnedAway(self.number, "closed_early", explanation))
+            self._happened(TurnedAway(self.number, "closed_early", f"the client closed the connection {self._where}"))
         self.stage = Stage.LEAVING
         if self._talk is not None:
             self._talk.forget()
@@ -255,7 +253,14 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     # -- before MQTT -------------------------------------------------------------------------------------------------
 
+    @property
+    def _where(self) -> str:
+        """How far the client has come, as the end of a sentence."""
+        return self._front.progress if self._front is not None else self.stage.value
+
     def _receive_front(self, data: bytes) -> None:
+        if self._front is None:
+            return
         for output in self._front.receive(data):
             match output:
                 case Reply():
@@ -268,13 +273,13 @@ class ClientConnection(asyncio.BufferedProtocol):
                     self._choose_door(output)
 
     def _choose_door(self, hello: Hello) -> None:
-        self._hello = hello
-        offer = hello.client_hello
+        offer = self._offer = hello.client_hello
         chosen = self.server.domains.choose(offer.server_name, offer.alpn)
         if isinstance(chosen, TurnAway):
             self._turn_away_at_hello(chosen)
             return
         self.domain, self._door = chosen
+        self._front = None  # most connections are idle: they keep nothing that only their beginning needs
         self._tls = TlsStream(self.server.contexts[self._door])
         self.stage = Stage.TLS
         self._receive_tls(hello.received)
@@ -323,7 +328,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.server.cut_off(self, error.explanation)
 
     def _handshake_done(self, tls: TlsStream) -> None:
-        offer = self._hello.client_hello if self._hello else None
+        offer = self._offer
         server_name, offered = (offer.server_name, offer.alpn) if offer else (None, ())
         if self._door is Door.MQTT:
             self._talk, self.stage = MqttTalk(self, PlainPipe()), Stage.CONNECT
@@ -370,6 +375,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Note that the peer has said something whole: no time limit of ours applies while it is dealt with."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self.stage = Stage.AUTHORIZER
         self.server.peers.asks(self.number)
 
@@ -464,8 +470,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.stage is Stage.IDLE:
             self.leave()
             return
-        where = self._front.progress if self.stage is Stage.FRONT else self.stage.value
-        self.turn_away(TurnAway("too_slow", None, f"the client was silent or too slow for {seconds:g} s, {where}"))
+        self.turn_away(
+            TurnAway("too_slow", None, f"the client was silent or too slow for {seconds:g} s, {self._where}")
+        )
 
     def _happened(self, event: Event) -> None:
         self.server.log.append(event)

@@ -189,6 +189,7 @@ class MqttTalk:
     def _granted(self, packet: Connect, grant: Grant) -> None:
         server, line = self._server, self._line
         line.stage = Stage.LIVE
+        self._attempt, self._head = None, b""
         server.peers.let_in(line.number)
         server.perform(server.broker.connect(line.number, packet, grant, now=server.loop.time(), at=server.at()))
         self._release()

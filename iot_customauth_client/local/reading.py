@@ -18,6 +18,9 @@ class Pause(enum.Enum):
     TURN = "what it has sent is more than its turn has room for"
 
 
+_NONE: Final[frozenset[Pause]] = frozenset()  # one for all connections: an empty set has 216 bytes
+
+
 class Reading:
     """The tap of one transport. Several may close it, each for a reason of its own."""
 
@@ -25,7 +28,7 @@ class Reading:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport: Final = transport
-        self._pauses: set[Pause] = set()
+        self._pauses: frozenset[Pause] = _NONE
 
     @property
     def is_paused(self) -> bool:
@@ -34,18 +37,18 @@ class Reading:
 
     def pause(self, why: Pause) -> None:
         """Read nothing until `resume` for the same reason."""
-        self._pauses.add(why)
+        self._pauses |= {why}
         self._transport.pause_reading()
 
     def resume(self, why: Pause) -> None:
         """Read on, unless somebody else has a reason against it."""
         if why not in self._pauses:
             return
-        self._pauses.discard(why)
+        self._pauses = self._pauses - {why} or _NONE
         if not self._pauses:
             self._transport.resume_reading()
 
     def resume_all(self) -> None:
         """Read on in any case."""
-        self._pauses.clear()
+        self._pauses = _NONE
         self._transport.resume_reading()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -55,7 +54,7 @@ class Backlog:
 
     def __init__(self, turns: Turns) -> None:
         self._turns: Final = turns
-        self._pieces: deque[tuple[Taker, bytes]] = deque()
+        self._pieces: list[tuple[Taker, bytes]] = []  # three at most; an empty deque would hold 600 bytes
 
     def __bool__(self) -> bool:
         return bool(self._pieces)
@@ -66,7 +65,7 @@ class Backlog:
 
     def put_first(self, taker: Taker, data: bytes) -> None:
         """Put bytes before all others."""
-        self._pieces.appendleft((taker, data))
+        self._pieces.insert(0, (taker, data))
 
     def clear(self) -> None:
         """Forget everything."""
@@ -77,9 +76,9 @@ class Backlog:
         ends = clock() + self._turns.share_seconds
         piece_bytes = self._turns.piece_bytes
         while self._pieces:
-            taker, data = self._pieces.popleft()
+            taker, data = self._pieces.pop(0)
             if len(data) > piece_bytes:
-                self._pieces.appendleft((taker, data[piece_bytes:]))
+                self._pieces.insert(0, (taker, data[piece_bytes:]))
                 data = data[:piece_bytes]
             taker(data)
             if clock() >= ends:
