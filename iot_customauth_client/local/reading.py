@@ -30,11 +30,6 @@ class Reading:
         self._transport: Final = transport
         self._pauses: frozenset[Pause] = _NONE
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether somebody has a reason against it."""
-        return bool(self._pauses)
-
     def pause(self, why: Pause) -> None:
         """Read nothing until `resume` for the same reason."""
         self._pauses |= {why}

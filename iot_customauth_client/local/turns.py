@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 TURN_SECONDS: Final = 0.05
-"""How long the loop may be busy with what has been read, however many connections are."""
+"""How long the loop should be busy with what has been read, however many connections have sent something."""
 SECONDS_PER_BYTE: Final = 2e-6
 """What the smallest packets, frames and requests cost, measured: a PINGREQ of two bytes takes 4 us."""
 MIN_PIECE_BYTES: Final = 64

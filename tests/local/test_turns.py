@@ -162,7 +162,7 @@ def test_what_a_client_sent_ahead_of_its_connack_waits_for_turns_too(make_endpoi
         assert asked.wait(10)
         client.send_bytes(b"\xc0\x00" * count)
         (connection,) = running.server._connections.values()
-        while not running.call(lambda: connection._reading.is_paused):
+        while not running.call(lambda: connection._reading._pauses):
             pass
         turns.select = noted  # type: ignore[method-assign]
         may_answer.set()
