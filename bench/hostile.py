@@ -27,6 +27,7 @@ from iot_customauth_client.local.redaction import scrub
 from iot_customauth_client.local.retained import RetainedMessages
 from iot_customauth_client.local.routing import FilterTree
 from iot_customauth_client.local.topic_aliases import OutgoingAliases
+from iot_customauth_client.local.turns import Backlog, Turns
 from iot_customauth_client.local.websocket_pipe import WebSocketPipe
 
 V5 = Version.MQTT5
@@ -161,6 +162,23 @@ def evictions_of_one_address(n: int) -> None:
     _each(one)
 
 
+def turn_among_flooders(n: int) -> None:
+    turns = Turns()
+    turns.unfinished = n
+    turns.select(0)
+    backlogs = [(Backlog(turns), Decoder(version=V5).feed) for _ in range(n)]
+
+    def one() -> None:
+        for backlog, feed in backlogs:
+            if not backlog:
+                backlog.put(
+                    feed, encode(Publish("a", b"", properties={Property.USER_PROPERTY: (("", ""),)}), V5) * 1_500
+                )
+            backlog.work()
+
+    _each(one, times=3)
+
+
 _spent = [0.0]
 
 
@@ -188,6 +206,7 @@ ROWS: tuple[tuple[Callable[[int], None], int, bool], ...] = (
     (full_queue_that_expires, 2_500, True),
     (wait_in_a_full_log, 25_000, True),
     (evictions_of_one_address, 1_000, True),
+    (turn_among_flooders, 50, True),
 )
 
 

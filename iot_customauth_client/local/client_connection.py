@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, cast
 from .. import limits
 from . import tcp
 from .authentication import Authentication
+from .client_hello import ClientHello
 from .codec import Packet
 from .doors import Alert, Door, TurnAway
 from .events import Closed, Event, Handshake, Opened, TurnedAway
@@ -38,6 +39,7 @@ from .reading import Pause, Reading
 from .talk import HALF_OPEN, Stage, Talk
 from .time_limits import seconds_for
 from .tls import TlsError, TlsStream, alert
+from .turns import Backlog, Taker
 
 if TYPE_CHECKING:
     from .server import Server
@@ -64,13 +66,15 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._loop = server.loop
         self.domain = server.domains.default
         """The domain configuration that answers; known once the ClientHello is."""
-        self._front = Front(
+        self._front: Front | None = Front(
             server.domains.served, ports=(limits.SERVICE_PORT, server.port), ports_of=server.domains.ports
         )
-        self._hello: Hello | None = None
+        self._offer: ClientHello | None = None
         self._door = Door.MQTT
         self._tls: TlsStream | None = None
         self._talk: Talk | None = None
+        self._backlog = Backlog(server.turns)
+        self._next_turn: asyncio.Handle | None = None
         self._silent = False
         self._holding: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -85,7 +89,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     @property
     def server_name(self) -> str | None:
         """SNI as the client sent it."""
-        return self._hello.client_hello.server_name if self._hello else None
+        return self._offer.server_name if self._offer else None
 
     @property
     def authentication(self) -> Authentication:
@@ -140,11 +144,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         for timer in (self._timer, self._holding):
             if timer is not None:
                 timer.cancel()
+        self._backlog.clear()
+        self._end_turn()
         if self.stage in HALF_OPEN:
-            explanation = "the client closed the connection " + (
-                self._front.progress if self.stage is Stage.FRONT else self.stage.value
-            )
-            self._happened(TurnedAway(self.number, "closed_early", explanation))
+            self._happened(TurnedAway(self.number, "closed_early", f"the client closed the connection {self._where}"))
         self.stage = Stage.LEAVING
         if self._talk is not None:
             self._talk.forget()
@@ -214,6 +217,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def fall_silent(self) -> None:
         """Read and answer nothing any more, while the TCP connection stays."""
         self._silent = True
+        self._backlog.clear()
         self._reading.pause(Pause.SILENT)
         if self._timer is not None:
             self._timer.cancel()
@@ -226,7 +230,14 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     # -- before MQTT -------------------------------------------------------------------------------------------------
 
+    @property
+    def _where(self) -> str:
+        """How far the client has come, as the end of a sentence."""
+        return self._front.progress if self._front is not None else self.stage.value
+
     def _receive_front(self, data: bytes) -> None:
+        if self._front is None:
+            return
         for output in self._front.receive(data):
             match output:
                 case Reply():
@@ -239,13 +250,13 @@ class ClientConnection(asyncio.BufferedProtocol):
                     self._choose_door(output)
 
     def _choose_door(self, hello: Hello) -> None:
-        self._hello = hello
-        offer = hello.client_hello
+        offer = self._offer = hello.client_hello
         chosen = self.server.domains.choose(offer.server_name, offer.alpn)
         if isinstance(chosen, TurnAway):
             self._turn_away_at_hello(chosen)
             return
         self.domain, self._door = chosen
+        self._front = None  # most connections are idle: they keep nothing that only their beginning needs
         self._tls = TlsStream(self.server.contexts[self._door])
         self.stage = Stage.TLS
         self._receive_tls(hello.received)
@@ -277,10 +288,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.stage in _SHAKING:
             tcp.acknowledge_now(self._transport)
         if received.plaintext and self._talk is not None:
-            self._talk.receive(received.plaintext)
-        if tls.eof and not self.left:
-            self.server.flush()
-            self._transport.close()
+            if len(received.plaintext) <= self.server.turns.piece_bytes and not self._backlog:
+                self._talk.receive(received.plaintext)
+            else:
+                self._backlog.put(self._hand_on, received.plaintext)
+                self._backlog.work()
+        self._after_work()
 
     def _tls_failed(self, error: TlsError) -> None:
         self._talk = None  # nothing can be sent any more
@@ -292,7 +305,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.server.cut_off(self, error.explanation)
 
     def _handshake_done(self, tls: TlsStream) -> None:
-        offer = self._hello.client_hello if self._hello else None
+        offer = self._offer
         server_name, offered = (offer.server_name, offer.alpn) if offer else (None, ())
         if self._door is Door.MQTT:
             self._talk, self.stage = MqttTalk(self, PlainPipe()), Stage.CONNECT
@@ -317,6 +330,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Read again."""
         self._reading.resume(Pause.AHEAD)
 
+    def do_first(self, taker: Taker, data: bytes) -> None:
+        """Have bytes dealt with before all that has come since, as fast as turns allow; the socket waits meanwhile."""
+        self._backlog.put_first(taker, data)
+        self._want_turn()
+
     def become(self, talk: Talk, stage: Stage, received: bytes) -> None:
         """Go on with another talk, which is given what the present one received for it."""
         self._talk = talk
@@ -334,6 +352,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Note that the peer has said something whole: no time limit of ours applies while it is dealt with."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self.stage = Stage.AUTHORIZER
         self.server.peers.asks(self.number)
 
@@ -353,6 +372,41 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif unsent:
             self.server.wrote(self, unsent)
 
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    def _hand_on(self, plaintext: bytes) -> None:
+        if self._talk is not None:
+            self._talk.receive(plaintext)
+
+    def _want_turn(self) -> None:
+        if self._next_turn is None:
+            self._reading.pause(Pause.TURN)
+            self._next_turn = self._loop.call_soon(self._take_turn)
+            self.server.turns.unfinished += 1
+
+    def _end_turn(self) -> None:
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+            self.server.turns.unfinished -= 1
+
+    def _take_turn(self) -> None:
+        self._end_turn()
+        if not self.left:
+            self._backlog.work()
+            self._after_work()
+        self.server.flush()
+
+    def _after_work(self) -> None:
+        """Wait for another turn if there is more to do; else read on, or end if the peer has."""
+        if self._backlog and not self.left:
+            self._want_turn()
+            return
+        self._reading.resume(Pause.TURN)
+        if self._tls is not None and self._tls.eof and not self.left:
+            self.server.flush()
+            self._transport.close()
+
     # -- ends and times ----------------------------------------------------------------------------------------------
 
     def leave(self, *, farewell: bool = True) -> None:
@@ -367,6 +421,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self.left:
                 return
         self.stage = Stage.LEAVING
+        self._backlog.clear()
         self.server.peers.leaves(self.number)
         if self._transport.is_closing():
             return
@@ -394,8 +449,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.stage is Stage.IDLE:
             self.leave()
             return
-        where = self._front.progress if self.stage is Stage.FRONT else self.stage.value
-        self.turn_away(TurnAway("too_slow", None, f"the client was silent or too slow for {seconds:g} s, {where}"))
+        self.turn_away(
+            TurnAway("too_slow", None, f"the client was silent or too slow for {seconds:g} s, {self._where}")
+        )
 
     def _happened(self, event: Event) -> None:
         self.server.log.append(event)

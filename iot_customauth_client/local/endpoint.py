@@ -39,6 +39,7 @@ from .listening_socket import listen
 from .place import Place
 from .quotas import Quotas
 from .server import Server
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -391,9 +392,10 @@ class LocalEndpoint:
         )
         return running
 
-    def _make_server(self, loop: asyncio.AbstractEventLoop, certificates: Certificates) -> Server:
+    def _make_server(self, loop: asyncio.AbstractEventLoop, turns: Turns, certificates: Certificates) -> Server:
         return Server(
             loop,
+            turns,
             self._settings,
             event_log=self._events,
             contexts={door: certificates.server_context(door.alpn) for door in Door},

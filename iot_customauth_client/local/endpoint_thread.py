@@ -17,10 +17,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from .certificates import Certificates
 from .server import CLOSE_SECONDS, Server
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ _LAST_CALLS_SECONDS = 0.5
 _CALL_SECONDS = 10.0
 
 ResultT = TypeVar("ResultT")
+MakeServer: TypeAlias = Callable[[asyncio.AbstractEventLoop, Turns, Certificates], Server]
 
 
 class EndpointThread:
@@ -43,7 +45,7 @@ class EndpointThread:
         self,
         certificates: Certificates,
         listening: socket.socket,
-        make_server: Callable[[asyncio.AbstractEventLoop, Certificates], Server],
+        make_server: MakeServer,
     ) -> None:
         self.certificates = certificates
         address: tuple[str, int] = listening.getsockname()[:2]
@@ -61,14 +63,16 @@ class EndpointThread:
     def _run(
         self,
         listening: socket.socket,
-        make_server: list[Callable[[asyncio.AbstractEventLoop, Certificates], Server]],
+        make_server: list[MakeServer],
         started: concurrent.futures.Future[tuple[Server, asyncio.Event]],
     ) -> None:
+        turns = Turns()
+
         async def serve() -> None:
             stopping = asyncio.Event()
             try:
                 # Out of the list that a running thread holds on to: it is a method of the owner.
-                server = make_server.pop()(asyncio.get_running_loop(), self.certificates)
+                server = make_server.pop()(asyncio.get_running_loop(), turns, self.certificates)
                 await server.start(listening)
             except BaseException as error:  # noqa: BLE001  # it belongs to whoever called start()
                 started.set_exception(error)
@@ -77,7 +81,8 @@ class EndpointThread:
             await stopping.wait()
             self._left = await server.close()
 
-        asyncio.run(serve())
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
+            runner.run(serve())
 
     def call(self, function: Callable[[], ResultT]) -> ResultT:
         """Run a function on the loop's thread and return its result."""

@@ -79,7 +79,7 @@ class Front:
         self._ports_of = ports_of
         self._stage = _Stage.OPENING
         self._head = bytearray()
-        self._http = HttpHead()
+        self._http: HttpHead | None = None  # made for those that speak HTTP: h11 has 4 KiB for it
         self._hello = ClientHelloReader()
         self._proxied = False
 
@@ -92,7 +92,7 @@ class Front:
             case _Stage.OPENING:
                 return "within its first bytes"
             case _Stage.HTTP:
-                return f"after {self._http.received} bytes of an HTTP request"
+                return f"after {self._http.received if self._http else 0} bytes of an HTTP request"
             case _Stage.CLIENT_HELLO:
                 return f"after {len(self._hello.received)} bytes of a ClientHello"
             case _Stage.OVER:
@@ -155,31 +155,32 @@ class Front:
                 outputs.append(Hello(hello, self._hello.received))
 
     def _read_http(self, data: bytes, outputs: list[Output]) -> bytes:
-        request = self._http.feed(data)
+        http = self._http = self._http or HttpHead()
+        request = http.feed(data)
         if request is None:
             return b""
         if isinstance(request, BadRequest):
-            return self._refuse(request.status, TurnAway("bad_http", None, request.explanation), outputs)
+            return self._refuse(http, request.status, TurnAway("bad_http", None, request.explanation), outputs)
         if request.method != "CONNECT":
             sentence = (
                 f"plain HTTP {request.method} without TLS on the TLS port: use https:// or wss://, with the "
                 "endpoint's ca.pem"
             )
-            return self._refuse(400, TurnAway("plain_http", None, sentence), outputs)
-        return self._connect(request.target, outputs)
+            return self._refuse(http, 400, TurnAway("plain_http", None, sentence), outputs)
+        return self._connect(http, request.target, outputs)
 
-    def _connect(self, target: str, outputs: list[Output]) -> bytes:
+    def _connect(self, http: HttpHead, target: str, outputs: list[Output]) -> bytes:
         wanted = _AUTHORITY.fullmatch(target)
         if self._proxied:
             sentence = "a second HTTP CONNECT on one stream: after the first, TLS has to follow"
-            return self._refuse(400, TurnAway("connect_twice", None, sentence), outputs)
+            return self._refuse(http, 400, TurnAway("connect_twice", None, sentence), outputs)
         if wanted is None:
             sentence = "HTTP CONNECT without a target of the form name:443"
-            return self._refuse(400, TurnAway("bad_http", None, sentence), outputs)
+            return self._refuse(http, 400, TurnAway("bad_http", None, sentence), outputs)
         name, port = wanted[1], int(wanted[2])
         if name not in self._served:
             sentence = f"HTTP CONNECT to {shown([name])}, which is not served here; served: {self._served}"
-            return self._refuse(403, TurnAway("proxy_target_unknown", None, sentence), outputs)
+            return self._refuse(http, 403, TurnAway("proxy_target_unknown", None, sentence), outputs)
         more = self._ports_of(name)
         if port not in self._ports and port not in more:
             served_on = " and ".join(f"{each}" for each in sorted({443, *more}))
@@ -187,17 +188,17 @@ class Front:
                 f"HTTP CONNECT to port {port} of {shown([name])}: custom authentication is served there on port"
                 f" {served_on} only"
             )
-            return self._refuse(403, TurnAway("proxy_port_unknown", None, sentence), outputs)
-        outputs.append(Reply(self._http.establish()))
+            return self._refuse(http, 403, TurnAway("proxy_port_unknown", None, sentence), outputs)
+        outputs.append(Reply(http.establish()))
         outputs.append(Proxied(target))
-        rest = self._http.rest
+        rest = http.rest
         self._proxied = True
-        self._http = HttpHead()
+        self._http = None
         self._stage = _Stage.OPENING
         return rest
 
-    def _refuse(self, status: int, turn_away: TurnAway, outputs: list[Output]) -> bytes:
-        outputs.append(Reply(self._http.answer(status, turn_away.explanation)))
+    def _refuse(self, http: HttpHead, status: int, turn_away: TurnAway, outputs: list[Output]) -> bytes:
+        outputs.append(Reply(http.answer(status, turn_away.explanation)))
         self._turn_away(turn_away, outputs)
         return b""
 

@@ -111,7 +111,11 @@ class HttpTalk:
 
     def _go_on(self) -> None:
         line = self._line
+        ends = self._server.loop.time() + self._server.turns.share_seconds
         while not (self._busy or line.left):
+            if self._server.loop.time() >= ends:
+                line.do_first(self._go_on_later, b"")
+                return
             match self._door.next():
                 case None:
                     self._wait()
@@ -125,6 +129,11 @@ class HttpTalk:
                 case HttpRequest() as request:
                     if self._begin(request):
                         return
+
+    def _go_on_later(self, nothing: bytes) -> None:
+        del nothing
+        if not self._busy:
+            self._go_on()
 
     def _wait(self) -> None:
         """Wait for the peer: the time that it has depends on whether it has begun a request."""

@@ -189,6 +189,7 @@ class MqttTalk:
     def _granted(self, packet: Connect, grant: Grant) -> None:
         server, line = self._server, self._line
         line.stage = Stage.LIVE
+        self._attempt, self._head = None, b""
         server.peers.let_in(line.number)
         server.perform(server.broker.connect(line.number, packet, grant, now=server.loop.time(), at=server.at()))
         self._release()
@@ -199,10 +200,10 @@ class MqttTalk:
         self._held, self._held_error = [], None
         self._held_bytes.clear()
         self._take(packets, error)
-        if payload and error is None and not self._over:
-            self._receive_mqtt(payload)
         if end is not None and not self._over:
-            self._pipe_ended(end)
+            self._line.do_first(lambda _: self._pipe_ended(end), b"")
+        if payload and error is None and not self._over:
+            self._line.do_first(self._receive_mqtt, payload)
         self._line.resume()
 
     # -- the life of a WebSocket --------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ class Outbound:
         self._max_bytes = max_bytes
         self._holdings = Holdings() if holdings is None else holdings
         self._in_flight: dict[int, Delivery] = {}
-        self._again: deque[tuple[int, Delivery]] = deque()
+        self._again: list[tuple[int, Delivery]] = []  # 100 at most; an empty deque would hold 600 bytes
         self._taken_ids: dict[int, float] = {}
         """Identifiers of what is not acknowledged, and when it was sent first."""
         self._stored: deque[Delivery] = deque()
@@ -174,7 +174,7 @@ class Outbound:
     def take_stored(self, at: float) -> tuple[int, Delivery] | None:
         """Take the next one to send of what was kept from before; None if there is none. The window must be open."""
         if self._again:
-            packet_id, delivery = self._again.popleft()
+            packet_id, delivery = self._again.pop(0)
             self._holdings.change(-1, -delivery.message.size)
             if not self._keep_packet_ids:
                 new_id = self._new_id()  # before the old one is free, so that it is another
@@ -210,7 +210,7 @@ class Outbound:
         shared = [each for each in (*(delivery for _, delivery in unacknowledged), *waiting) if each.shared is not None]
         self._count_again(-1)
         self._in_flight.clear()
-        self._again = deque(entry for entry in unacknowledged if entry[1].shared is None)
+        self._again = [entry for entry in unacknowledged if entry[1].shared is None]
         self._count_again(1)
         self._taken_ids = {packet_id: self._taken_ids[packet_id] for packet_id, _ in self._again}
         self._stored = deque(delivery for delivery in waiting if delivery.shared is None)
@@ -244,7 +244,7 @@ class Outbound:
             del self._taken_ids[packet_id]
         if old:
             self._count_again(-1)
-            self._again = deque(entry for entry in self._again if entry[0] in self._taken_ids)
+            self._again = [entry for entry in self._again if entry[0] in self._taken_ids]
             self._count_again(1)
         return [delivery for _, delivery in old]
 

@@ -38,6 +38,7 @@ from .peers import Eviction, PeerLimits, Peers
 from .peers_unread import MAX_UNREAD_BYTES, Unread
 from .redaction import scrub
 from .timekeeper import Timekeeper
+from .turns import Turns
 
 if TYPE_CHECKING:
     import ssl
@@ -63,6 +64,7 @@ class Server:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        turns: Turns,
         settings: EndpointSettings,
         *,
         event_log: EventLog,
@@ -70,6 +72,7 @@ class Server:
         faults: Faults,
     ) -> None:
         self.loop: Final = loop
+        self.turns: Final = turns
         self.log: Final = event_log
         self.domains: Final = settings.domains
         self.contexts: Final = contexts

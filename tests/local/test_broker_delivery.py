@@ -198,6 +198,27 @@ def test_a_client_that_does_not_acknowledge_is_ended_when_its_queue_is_full(
     assert driver.broker.sizes()["queued"] == 0
 
 
+def test_a_hundred_thousand_messages_wait_for_a_client_and_one_more_ends_it() -> None:
+    driver = connected()
+    message = Publish("a", b"x", 1, packet_id=9)
+    for _ in range(100):
+        driver.receive(2, message)
+    for _ in range(100_000):  # past the driver, whose checks would take several times as long
+        assert len(driver.broker.receive(2, message, now=driver.now, at=driver.at)) == 2  # published, and its PUBACK
+    driver.receive(2, message)
+    assert driver.hung_up == {1}
+    assert driver.disconnects(1) == [151]
+
+
+def test_a_burst_that_waits_for_a_slow_client_reaches_it_whole_and_in_order() -> None:
+    driver = connected()
+    for number in range(20_000):
+        driver.publish(2, "a", b"%d" % number, qos=1)
+    driver.acknowledge(1)
+    assert [int(payload) for payload in payloads(driver)] == list(range(20_000))
+    assert driver.broker.sizes()["queued"] == 0
+
+
 def test_a_client_whose_overlapping_filters_fill_its_queue_is_ended_once() -> None:
     driver = connected(broker=Broker(region=REGION, account="123456789012", limits=BrokerLimits(max_queued_messages=0)))
     driver.subscribe(1, "+", "#")

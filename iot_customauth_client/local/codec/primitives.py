@@ -16,6 +16,8 @@ LARGEST_STRING_BYTES: Final = 0xFFFF
 
 _UINT16: Final = struct.Struct(">H")
 _UINT32: Final = struct.Struct(">I")
+_SHORT: Final = 256
+_LENGTHS: Final = tuple(_UINT16.pack(size) for size in range(_SHORT))
 _ONE_BYTE: Final = tuple(bytes((value,)) for value in range(256))
 
 
@@ -143,11 +145,12 @@ def write_binary(value: bytes, what: str) -> bytes:
 def write_string(text: str, what: str) -> bytes:
     """A UTF-8 encoded string with its length before it."""
     try:
-        raw = text.encode("utf-8")
+        raw = text.encode()
     except UnicodeEncodeError:
         raw = None
     if raw is None:
         raise ValueError(f"the {what} contains a surrogate, which UTF-8 cannot express")
     if "\0" in text:
         raise ValueError(f"the {what} contains the character U+0000, which MQTT forbids")
-    return write_binary(raw, what)
+    size = len(raw)
+    return _LENGTHS[size] + raw if size < _SHORT else write_binary(raw, what)

@@ -3,7 +3,7 @@
 One reader and one writer for each wire type; which property has which type is said by the table in `properties.py`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -51,6 +51,8 @@ _NUMBER_WRITERS: Final[dict[WireType, Callable[[int], bytes]]] = {
     WireType.FOUR_BYTE_INTEGER: write_uint32,
     WireType.VARIABLE_BYTE_INTEGER: write_variable_byte_integer,
 }
+
+_PAIR: Final = Property.USER_PROPERTY.words
 
 # Every identifier is below 128, so its variable byte integer is one byte.
 _BY_IDENTIFIER: Final[dict[int, tuple[Property, PropertyForm, str]]] = {
@@ -103,24 +105,23 @@ def write_properties(properties: Properties, version: Version) -> bytes:
         return b""
     if not properties:
         return b"\0"
-    written = b"".join(
-        write_byte(key) + value for key, values in properties.items() for value in _write_values(key, values)
-    )
+    written = b"".join([_write(key, values) for key, values in properties.items()])
     return write_variable_byte_integer(len(written)) + written
 
 
-def _write_values(key: Property, values: PropertyValue) -> Iterable[bytes]:
+def _write(key: Property, values: PropertyValue) -> bytes:
+    """One property, or all of those that may stand several times."""
+    identifier = write_byte(key)
     if isinstance(values, str):
-        return (write_string(values, Property(key).words),)
+        return identifier + write_string(values, Property(key).words)
     if isinstance(values, bytes):
-        return (write_binary(values, Property(key).words),)
+        return identifier + write_binary(values, Property(key).words)
     if isinstance(values, int):
-        return (_NUMBER_WRITERS[FORMS[key].wire_type](values),)
-    return (_write_one(key, value) for value in values)
-
-
-def _write_one(key: Property, value: int | tuple[str, str]) -> bytes:
-    if isinstance(value, int):
-        return _NUMBER_WRITERS[FORMS[key].wire_type](value)
-    what = Property(key).words
-    return write_string(value[0], what) + write_string(value[1], what)
+        return identifier + _NUMBER_WRITERS[FORMS[key].wire_type](values)
+    parts: list[bytes] = []
+    for value in values:  # there may be a thousand pairs: nothing is done for each that can be done once
+        if isinstance(value, int):
+            parts += identifier, _NUMBER_WRITERS[FORMS[key].wire_type](value)
+        else:
+            parts += identifier, write_string(value[0], _PAIR), write_string(value[1], _PAIR)
+    return b"".join(parts)

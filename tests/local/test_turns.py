@@ -1,0 +1,225 @@
+"""No connection keeps the others waiting: what it has sent beyond its share waits, in order, and nothing is lost."""
+
+from __future__ import annotations
+
+import itertools
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from http_clients import allow_all
+from hypothesis import given
+from hypothesis import strategies as st
+from mqtt_wire import AUTHORIZER, WireClient
+
+from iot_customauth_client.local import LocalEndpoint, events
+from iot_customauth_client.local.codec import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    PingReq,
+    PingResp,
+    Publish,
+    Version,
+    encode,
+)
+from iot_customauth_client.local.mqtt_talk import MAX_HELD_BYTES
+from iot_customauth_client.local.turns import MIN_PIECE_BYTES, TURN_SECONDS, Backlog, Turns
+
+MakeEndpoint = Callable[..., LocalEndpoint]
+
+FLOODERS = 10
+FLOOD = encode(Publish("flood", b""), Version.MQTT5) * 1_400
+"""Within one TLS record, so that it is read at once: some 30 ms of work."""
+
+
+@pytest.fixture
+def endpoint(make_endpoint: MakeEndpoint) -> LocalEndpoint:
+    """One that lets everybody do everything."""
+    return make_endpoint({AUTHORIZER: allow_all}, default_authorizer=AUTHORIZER)
+
+
+class Standstill:
+    """While it lasts the endpoint's loop does nothing, and what clients send piles up in their sockets."""
+
+    def __init__(self, endpoint: LocalEndpoint) -> None:
+        self._loop = endpoint._needs_running().server.loop
+        self._begun, self._over = threading.Event(), threading.Event()
+
+    def __enter__(self) -> None:
+        self._loop.call_soon_threadsafe(self._stand)
+        assert self._begun.wait(10)
+
+    def _stand(self) -> None:
+        self._begun.set()
+        self._over.wait(30)
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+
+@pytest.fixture
+def one_that_divides(endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch) -> LocalEndpoint:
+    """An endpoint that always behaves as if a thousand others wanted a turn."""
+    monkeypatch.setattr(endpoint._needs_running().server.turns, "unfinished", 1_000)
+    return endpoint
+
+
+def test_a_client_does_not_wait_for_all_that_those_before_it_have_sent(endpoint: LocalEndpoint) -> None:
+    flooders = [WireClient(endpoint).connected(client_id=f"flooder-{number}") for number in range(FLOODERS)]
+    with WireClient(endpoint) as client:
+        client.connected(client_id="client")
+        with Standstill(endpoint):
+            for flooder in flooders:
+                flooder.send_bytes(FLOOD)
+            client.send(Publish("mine", b""))
+        mine = endpoint.wait_for(events.Published, topic="mine", timeout=30)
+        before = sum(event.sequence < mine.sequence for event in endpoint.events.of_kind(events.Published))
+        assert before < FLOODERS * 1_400 / 2
+    for flooder in flooders:
+        flooder.send(PingReq())
+        assert isinstance(flooder.receive(), PingResp)
+        flooder.close()
+    assert sum(event.topic == "flood" for event in endpoint.events.of_kind(events.Published)) == FLOODERS * 1_400
+    assert endpoint._needs_running().server.turns.unfinished == 0
+
+
+def test_what_waits_for_its_turn_keeps_its_order(one_that_divides: LocalEndpoint) -> None:
+    packets = [Publish("t", b"%d" % number + bytes(number % 300)) for number in range(500)]
+    with WireClient(one_that_divides) as client:
+        client.connected()
+        client.send(*packets, PingReq())
+        assert isinstance(client.receive(), PingResp)
+    assert [event.payload for event in one_that_divides.events.of_kind(events.Published)] == [
+        packet.payload for packet in packets
+    ]
+
+
+def test_all_that_came_before_a_clients_end_is_taken(one_that_divides: LocalEndpoint) -> None:
+    with WireClient(one_that_divides) as client:
+        client.connected()
+        client.send(*[Publish("t", b"")] * 1_000, Disconnect(0))
+        assert client.receive() is None
+    ended = one_that_divides.wait_for(events.Disconnected, timeout=10)
+    assert ended.reason == "CLIENT_INITIATED_DISCONNECT"
+    assert len(one_that_divides.events.of_kind(events.Published)) == 1_000
+
+
+def test_a_close_of_tls_counts_after_all_that_came_before_it(one_that_divides: LocalEndpoint) -> None:
+    client = WireClient(one_that_divides).connected()
+    with Standstill(one_that_divides):
+        client.send(*[Publish("t", b"")] * 1_000)
+        client.socket.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.socket.unwrap()  # its close_notify is sent, the answer does not come
+    ended = one_that_divides.wait_for(events.Disconnected, timeout=10)
+    assert ended.reason == "CONNECTION_LOST"
+    assert len(one_that_divides.events.of_kind(events.Published)) == 1_000
+    client.close()
+
+
+def test_a_reset_is_noticed_while_something_waits_for_its_turn(endpoint: LocalEndpoint) -> None:
+    client = WireClient(endpoint).connected()
+    turns = endpoint._needs_running().server.turns
+    others = [WireClient(endpoint).connected(client_id=f"other-{number}") for number in range(3)]
+    with Standstill(endpoint):
+        for each in (client, *others):
+            each.send_bytes(FLOOD)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+    endpoint.wait_for("closed", connection=1, timeout=10)
+    for other in others:
+        other.send(PingReq())
+        assert isinstance(other.receive(), PingResp)
+        other.close()
+    assert turns.unfinished == 0
+
+
+def test_what_a_client_sent_ahead_of_its_connack_waits_for_turns_too(make_endpoint: MakeEndpoint) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def waiting(event: dict[str, Any], context: object) -> dict[str, Any]:
+        asked.set()
+        may_answer.wait(4)
+        return allow_all(event, context)
+
+    endpoint = make_endpoint({AUTHORIZER: waiting}, default_authorizer=AUTHORIZER)
+    running = endpoint._needs_running()
+    turns = running.server.turns
+    select = turns.select
+    unfinished: list[int] = []
+
+    def noted(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        unfinished.append(turns.unfinished)
+        return select(timeout)
+
+    count = MAX_HELD_BYTES // 2 + 1_000
+    with WireClient(endpoint) as client:
+        client.send(Connect(Version.MQTT5, "early", True, 60, None, b"pass01"))
+        assert asked.wait(10)
+        client.send_bytes(b"\xc0\x00" * count)
+        (connection,) = running.server._connections.values()
+        while not running.call(lambda: connection._reading._pauses):
+            pass
+        turns.select = noted  # type: ignore[method-assign]
+        may_answer.set()
+        assert isinstance(client.receive(), ConnAck)
+        for _ in range(count):
+            assert isinstance(client.receive(), PingResp)
+    assert sum(unfinished) > 2, "all of it was dealt with in one turn"
+
+
+# -- the share --------------------------------------------------------------------------------------------------------
+
+
+def _turns(wanted: int) -> Turns:
+    turns = Turns()
+    turns.unfinished = wanted
+    turns.select(0)
+    return turns
+
+
+def test_who_is_alone_has_the_whole_turn() -> None:
+    assert _turns(0).share_seconds == _turns(1).share_seconds == TURN_SECONDS
+
+
+def test_the_turn_is_divided_among_all_who_want_one() -> None:
+    turns = _turns(200)
+    assert turns.share_seconds == TURN_SECONDS / 200
+    assert turns.piece_bytes < 200
+    assert _turns(100_000).piece_bytes == MIN_PIECE_BYTES
+
+
+@given(
+    pieces=st.lists(st.binary(max_size=2_000), max_size=6),
+    first=st.binary(max_size=500),
+    wanted=st.integers(1, 1_000),
+    cost=st.floats(0, 0.01),
+)
+def test_bytes_are_handed_on_whole_and_in_order(pieces: list[bytes], first: bytes, wanted: int, cost: float) -> None:
+    turns = _turns(wanted)
+    backlog = Backlog(turns)
+    clock = itertools.count()
+    taken: list[bytes] = []
+    for piece in pieces:
+        backlog.put(taken.append, piece)
+    backlog.put_first(taken.append, first)
+    turns_taken = 0
+    while backlog:
+        before = len(taken)
+        backlog.work(lambda: next(clock) * cost)
+        assert len(taken) > before
+        in_one_turn = (len(taken) - before - 1) * cost
+        assert in_one_turn <= turns.share_seconds
+        turns_taken += 1
+    assert b"".join(taken) == first + b"".join(pieces)
+
+
+def test_large_payloads_do_not_pay_for_small_packets() -> None:
+    backlog, taken = Backlog(_turns(200)), []
+    backlog.put(taken.append, bytes(16_384))
+    backlog.work(lambda: 0.0)
+    assert len(taken) < 10
