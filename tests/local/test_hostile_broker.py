@@ -131,7 +131,7 @@ def test_what_is_stored_for_all_clients_together_is_bounded_and_given_back() -> 
 
 
 def test_what_was_sent_and_not_acknowledged_counts_while_its_client_is_away() -> None:
-    driver = Driver(broker(max_held_bytes=5 * (100 + OVERHEAD_BYTES)))
+    driver = Driver(broker(BrokerLimits(max_held_bytes=5 * (100 + OVERHEAD_BYTES))))
     driver.connect(9)
     for number in (1, 2):
         driver.connect(number, keeping(number))
