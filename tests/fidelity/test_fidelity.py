@@ -10,13 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-QUICK = (
-    "alpn-mqtt-is-exact",
-    "hash-does-not-take-its-parent",
-    "deny-wins",
-    "result-ten-policies",
-    "event-username-whole",
-)
+QUICK = ("alpn-mqtt-is-exact", "deny-wins")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
