@@ -23,7 +23,7 @@ TURN_SECONDS: Final = 0.05
 """How long the loop should be busy with what has been read, however many connections have sent something."""
 SECONDS_PER_BYTE: Final = 2e-6
 """What the smallest packets, frames and requests cost, measured: a PINGREQ of two bytes takes 4 us."""
-RESERVE_SECONDS: Final = 0.05
+RESERVE_SECONDS: Final = 0.03
 """What all together may take beyond their shares in one turn."""
 MIN_PIECE_BYTES: Final = 64
 """So much of a connection is dealt with in any turn, whether its share has room for it or not."""
