@@ -166,7 +166,7 @@ def turn_among_flooders(n: int) -> None:
     turns = Turns()
     turns.unfinished = n
     turns.select(0)
-    backlogs = [(Backlog(turns), Decoder(version=V5).feed) for _ in range(n)]
+    backlogs = [(Backlog(turns), _taker(Decoder(version=V5))) for _ in range(n)]
 
     def one() -> None:
         for backlog, feed in backlogs:
@@ -177,6 +177,13 @@ def turn_among_flooders(n: int) -> None:
             backlog.work()
 
     _each(one, times=3)
+
+
+def _taker(decoder: Decoder) -> Callable[[bytes], None]:
+    def take(data: bytes) -> None:
+        decoder.feed(data)
+
+    return take
 
 
 _spent = [0.0]

@@ -6,7 +6,10 @@ be done. What a connection has sent beyond its share waits in its `Backlog`, and
 
     a read of 16 KiB ──> pieces, as small as the share is ──> the share is used up ──> the rest, in the next turns
 
-Who is alone is not divided. Never here: what the bytes mean.
+Who is alone is not divided. What a few take beyond their share, such as a burst for a hundred subscribers, comes out of
+a reserve that all have together in a turn, as long as it lasts: cut up, it would cost each subscriber more writes.
+
+Never here: what the bytes mean.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ TURN_SECONDS: Final = 0.05
 """How long the loop should be busy with what has been read, however many connections have sent something."""
 SECONDS_PER_BYTE: Final = 2e-6
 """What the smallest packets, frames and requests cost, measured: a PINGREQ of two bytes takes 4 us."""
+RESERVE_SECONDS: Final = 0.03
+"""What all together may take beyond their shares in one turn."""
 MIN_PIECE_BYTES: Final = 64
 """So much of a connection is dealt with in any turn, whether its share has room for it or not."""
 
@@ -30,19 +35,22 @@ class Turns(selectors.DefaultSelector):
     """The selector of the endpoint's loop: it knows how many connections want a turn.
 
     Attributes: `unfinished` is the number of connections with a backlog; `share_seconds` and `piece_bytes` are what
-    each may take in the present turn, and after how many bytes it should look at the clock.
+    each may take in the present turn, and after how many bytes it should look at the clock; `reserve_seconds` is left
+    of the reserve.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.unfinished = 0
         self.share_seconds = TURN_SECONDS
+        self.reserve_seconds = RESERVE_SECONDS
         self.piece_bytes = int(TURN_SECONDS / SECONDS_PER_BYTE)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for sockets, and divide the turn that follows among them and those that were not done."""
         ready = super().select(timeout)
         self.share_seconds = TURN_SECONDS / (len(ready) + self.unfinished or 1)
+        self.reserve_seconds = RESERVE_SECONDS
         self.piece_bytes = max(MIN_PIECE_BYTES, int(self.share_seconds / SECONDS_PER_BYTE))
         return ready
 
@@ -73,14 +81,19 @@ class Backlog:
 
     def work(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Hand on what one turn has room for, one piece at least. A taker may put, and clear."""
-        ends = clock() + self._turns.share_seconds
-        piece_bytes = self._turns.piece_bytes
+        turns = self._turns
+        share_ends = now = clock() + turns.share_seconds
+        ends = share_ends + turns.reserve_seconds
+        piece_bytes = turns.piece_bytes
         while self._pieces:
             taker, data = self._pieces.pop(0)
             if len(data) > piece_bytes:
                 self._pieces.insert(0, (taker, data[piece_bytes:]))
                 data = data[:piece_bytes]
             taker(data)
-            if clock() >= ends:
-                return
+            now = clock()
+            if now >= ends:
+                break
             piece_bytes *= 2  # these bytes are cheap: large payloads are not to pay for small packets
+        if now > share_ends:
+            turns.reserve_seconds = max(0.0, turns.reserve_seconds - (now - share_ends))

@@ -27,11 +27,11 @@ from iot_customauth_client.local.codec import (
     encode,
 )
 from iot_customauth_client.local.mqtt_talk import MAX_HELD_BYTES
-from iot_customauth_client.local.turns import MIN_PIECE_BYTES, TURN_SECONDS, Backlog, Turns
+from iot_customauth_client.local.turns import MIN_PIECE_BYTES, RESERVE_SECONDS, TURN_SECONDS, Backlog, Turns
 
 MakeEndpoint = Callable[..., LocalEndpoint]
 
-FLOODERS = 10
+FLOODERS = 20
 FLOOD = encode(Publish("flood", b""), Version.MQTT5) * 1_400
 """Within one TLS record, so that it is read at once: some 30 ms of work."""
 
@@ -207,15 +207,27 @@ def test_bytes_are_handed_on_whole_and_in_order(pieces: list[bytes], first: byte
     for piece in pieces:
         backlog.put(taken.append, piece)
     backlog.put_first(taken.append, first)
-    turns_taken = 0
     while backlog:
-        before = len(taken)
+        before, room = len(taken), turns.share_seconds + turns.reserve_seconds
         backlog.work(lambda: next(clock) * cost)
         assert len(taken) > before
         in_one_turn = (len(taken) - before - 1) * cost
-        assert in_one_turn <= turns.share_seconds
-        turns_taken += 1
+        assert in_one_turn <= room + 1e-9
     assert b"".join(taken) == first + b"".join(pieces)
+
+
+def test_a_burst_comes_out_of_a_reserve_that_all_have_together() -> None:
+    turns = _turns(200)
+    clock = itertools.count()
+    taken: list[int] = []
+    for _ in range(5):
+        backlog, pieces = Backlog(turns), list[bytes]()
+        for _ in range(1_000):
+            backlog.put(pieces.append, b"x")
+        backlog.work(lambda: next(clock) * 0.001)
+        taken.append(len(pieces))
+    assert taken[0] > RESERVE_SECONDS / 0.001
+    assert taken[1:] == [1, 1, 1, 1]
 
 
 def test_large_payloads_do_not_pay_for_small_packets() -> None:
