@@ -50,13 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"seed {seed}, Python {sys.version.split()[0]}, {packets:,} packets to {', '.join(names)}", flush=True)
     began = time.monotonic()
     verdicts = _hunt_all(names, packets, seed, given) if packets else []
-    passed = _tell(verdicts, given)
-    if connections:
-        passed = _connections(connections, seed) and passed
+    clean = _tell(verdicts, given)
+    served = not connections or _connections(connections, seed)
     total = sum(verdict.packets for verdict in verdicts)
-    found = sum(len(verdict.findings) for verdict in verdicts)
-    print(f"{total:,} packets in {time.monotonic() - began:.0f} s: {'nothing found' if passed else f'FOUND {found}'}")
-    return 0 if passed else 1
+    wrong = [] if clean else [f"FOUND {sum(len(verdict.findings) for verdict in verdicts)}"]
+    wrong += [] if served else ["the connections left something WRONG"]
+    print(
+        f"{total:,} packets and {connections:,} connections in {time.monotonic() - began:.0f} s: "
+        f"{', '.join(wrong) or 'nothing found'}"
+    )
+    return 1 if wrong else 0
 
 
 def _read(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -196,15 +196,7 @@ async def _attack(target: Target, count: int, seed: int, at_once: int) -> None:
 
 async def _settled(endpoint: Endpoint, target: Target, before: dict[str, int] | None) -> dict[str, int]:
     """Take away what was retained, and wait until the endpoint is as it was; returns what it holds then."""
-    line = await Line.open(target, target.mqtt)
-    forget = b"".join(encode(Publish(topic, b"", 0, retain=True), Version.MQTT5) for topic in RETAINED_TOPICS)
-    sweeper = Connect(Version.MQTT5, "sweeper", True, 30, "u", b"pass01")
-    await line.send(encode(sweeper, Version.MQTT5))
-    await line.read_some()
-    await line.send(forget + encode(Disconnect(0), Version.MQTT5))
-    while await line.read_some():
-        pass
-    line.writer.transport.abort()
+    await _forget_retained(target)
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         state = await asyncio.to_thread(endpoint.state)
@@ -215,6 +207,20 @@ async def _settled(endpoint: Endpoint, target: Target, before: dict[str, int] | 
         if same or time.monotonic() > deadline:
             return state
         await asyncio.sleep(0.5)
+        if state["broker retained"]:  # of a connection whose last bytes had still to be read
+            await _forget_retained(target)
+
+
+async def _forget_retained(target: Target) -> None:
+    line = await Line.open(target, target.mqtt)
+    forget = b"".join(encode(Publish(topic, b"", 0, retain=True), Version.MQTT5) for topic in RETAINED_TOPICS)
+    sweeper = Connect(Version.MQTT5, "sweeper", True, 30, "u", b"pass01")
+    await line.send(encode(sweeper, Version.MQTT5))
+    await line.read_some()
+    await line.send(forget + encode(Disconnect(0), Version.MQTT5))
+    while await line.read_some():
+        pass
+    line.writer.transport.abort()
 
 
 def _context(endpoint: Endpoint, *alpn: str) -> ssl.SSLContext:
