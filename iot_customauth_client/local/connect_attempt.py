@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from .. import limits
@@ -125,8 +126,15 @@ class ConnectAttempt:
                 self._domain.name,
             )
         )
+        told = self._told_at_upgrade()
         for warning in self._authentication.warnings(self._presented):
-            server.log.append(Warned(self._connection, *warning))
+            if warning not in told:
+                server.log.append(Warned(self._connection, *warning))
+
+    def _told_at_upgrade(self) -> list[tuple[str, str]]:
+        """Return the warnings that the upgrade alone had; CONNECT may add to what it presented, never change it."""
+        presented = self._presented
+        return [] if presented.http is None else self._authentication.warnings(replace(presented, mqtt=None))
 
     def _tell_left(self, elapsed_seconds: float) -> None:
         limit = limits.AUTHORIZER_TIMEOUT_SECONDS
