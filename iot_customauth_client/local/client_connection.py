@@ -34,6 +34,7 @@ from .front import Front, Hello, Proxied
 from .http_head import Reply
 from .http_talk import HttpTalk
 from .mqtt_talk import MqttTalk
+from .peers import Eviction
 from .pipes import PlainPipe
 from .reading import Pause, Reading
 from .talk import HALF_OPEN, Stage, Talk
@@ -55,6 +56,9 @@ _LEAVING: Final = Stage.LEAVING  # asked for each message: with Python 3.11 ten 
 
 class ClientConnection(asyncio.BufferedProtocol):
     """One accepted connection. All its methods run on the event loop's thread."""
+
+    evicted: Eviction | None = None
+    """Why the endpoint ended it to make room. Of the class: most connections need no place for it."""
 
     def __init__(self, server: Server, number: int) -> None:
         self.number: Final = number

@@ -6,7 +6,7 @@
       └──question──> the function ──verdict──refusal──┘
                                         └──────────> granted(packet, grant)
 
-The client may leave while the function runs: then its answer is written down and goes nowhere.
+The client may leave while the function runs, or have to: then its answer is written down and goes nowhere.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .domains import Domain
 from .effects import Grant
 from .events import ConnectReceived, Refused, Warned
 from .live_connection import protocol_name
+from .peers import Eviction
 from .presented import HttpPart, MqttPart, Presented
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ConnectAttempt:
     server_name, source_ip: of the connection, for the event and the policy.
     http: the upgrade that came before, if MQTT travels in WebSocket.
     is_there: says whether the client still is.
+    evicted: says why the endpoint ended the connection, if it needed its place.
     granted: is called when the authorizer lets the client in, before the policy is asked.
     """
 
@@ -54,6 +56,7 @@ class ConnectAttempt:
         source_ip: str | None,
         http: HttpPart | None,
         is_there: Callable[[], bool],
+        evicted: Callable[[], Eviction | None],
         granted: Granted,
     ) -> None:
         self._server: Final = server
@@ -69,6 +72,7 @@ class ConnectAttempt:
         )
         self._source_ip: Final = source_ip
         self._is_there: Final = is_there
+        self._evicted: Final = evicted
         self._granted: Final = granted
         self._given_up = False
 
@@ -137,9 +141,14 @@ class ConnectAttempt:
         return [] if presented.http is None else self._authentication.warnings(replace(presented, mqtt=None))
 
     def _tell_left(self, elapsed_seconds: float) -> None:
+        eviction = self._evicted()
+        if eviction is not None:
+            explanation = f"the endpoint closed the connection while the authorizer ran: {eviction.explanation}"
+            self.give_up(eviction.cause, explanation)
+            return
         limit = limits.AUTHORIZER_TIMEOUT_SECONDS
         explanation = (
             f"the client closed the connection before the authorizer answered, {elapsed_seconds:.1f} s after its"
             f" CONNECT; the authorizer may take {limit:g} s, so a client must wait longer than that"
         )
-        self._server.log.append(Refused(self._connection, self._packet.client_id, "client_left", None, explanation))
+        self.give_up("client_left", explanation)

@@ -460,7 +460,7 @@ def test_what_the_upgrade_was_warned_about_is_not_told_again_at_connect(
 ) -> None:
     endpoint = make_endpoint({"own": allow_all}, default_authorizer="own")
     sent = {"x-amz-customauthorizer-nmae": "own", SIGNATURE: "c2lnbmF0dXJl"}
-    target = "/mqtt" if place == "headers" else f"/mqtt?{write_query(list(sent.items()))}"
+    target = "/mqtt" if place == "headers" else f"/mqtt?{write_query(tuple(sent.items()))}"
     with WebSocketClient(endpoint, target=target, headers=sent if place == "headers" else {}) as client:
         connected(client, username=f"user?{NAME}=own")
     endpoint.wait_for(events.Connected, timeout=5)

@@ -284,6 +284,38 @@ def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_aut
             each.close()
 
 
+@pytest.mark.parametrize("protocol", ["mqtt", "https"])
+def test_who_is_closed_to_make_room_while_its_authorizer_runs_has_not_left_by_itself(
+    make_endpoint: MakeEndpoint, protocol: str
+) -> None:
+    release = threading.Event()
+
+    def slow(event: object, context: object) -> dict[str, object]:
+        release.wait(4)
+        return allow_all(event, context)
+
+    endpoint = make_endpoint({AUTHORIZER: slow}, default_authorizer=AUTHORIZER)
+    server = endpoint._needs_running().server
+    server.peers.limits = replace(server.peers.limits, half_open=2)
+    dial = mqtt if protocol == "mqtt" else tls_socket
+    with dial(endpoint) as first, dial(endpoint) as second:
+        for number, client in enumerate((first, second), 1):
+            client.sendall(_CONNECT if protocol == "mqtt" else _POST + b"Content-Length: 0\r\n\r\n")
+            endpoint.wait_for("authorizer_called", connection=number, timeout=5)
+        with socket.create_connection((endpoint.host, endpoint.port), 10, ("127.0.0.2", 0)):  # has fewer than they
+            endpoint.wait_for("closed", connection=2, timeout=5)
+        release.set()
+        endpoint.wait_for("authorizer_answered", connection=2, timeout=5)
+        serves_a_good_client(endpoint)  # what the answer leads to is in the log by now
+    (turned,) = [each for each in endpoint.events.of_kind(events.TurnedAway) if each.connection == 2]
+    assert turned.cause == "too_many_half_open"
+    assert "all of those from 127.0.0.1 wait for their authorizer" in turned.explanation
+    refused = [each for each in endpoint.events.of_kind(events.Refused) if each.connection == 2]
+    assert [each.cause for each in refused] == ["too_many_half_open"] * (protocol == "mqtt")
+    for each in refused:
+        assert "the endpoint closed the connection while the authorizer ran" in each.explanation
+
+
 def test_a_request_has_a_thousand_user_properties_at_most(endpoint: LocalEndpoint) -> None:
     def header(count: int) -> str:
         return base64.b64encode(json.dumps([{"": ""}] * count).encode()).decode()
