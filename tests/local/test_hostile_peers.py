@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from http_clients import HttpClient, WebSocketClient, allow_all, tls_socket
 from mqtt_wire import AUTHORIZER, USERNAME, WireClient, serves_a_good_client
-from tls_clients import client_hello
+from tls_clients import MemoryClient, client_context, client_hello
 
 from iot_customauth_client import ConfigurationError
 from iot_customauth_client.authorizer.event import build_event
@@ -30,6 +30,7 @@ from iot_customauth_client.local.authorizer_calls import Answer, AuthorizerCalls
 from iot_customauth_client.local.authorizer_files import CallableSource
 from iot_customauth_client.local.codec import (
     Connect,
+    Disconnect,
     PingReq,
     PingResp,
     PubAck,
@@ -314,6 +315,27 @@ def test_who_is_closed_to_make_room_while_its_authorizer_runs_has_not_left_by_it
     assert [each.cause for each in refused] == ["too_many_half_open"] * (protocol == "mqtt")
     for each in refused:
         assert "the endpoint closed the connection while the authorizer ran" in each.explanation
+
+
+@pytest.mark.parametrize("pings", [0, 7_000], ids=["alone", "behind-more-than-a-turn"])
+def test_a_disconnect_just_before_a_broken_record_counts(endpoint: LocalEndpoint, pings: int) -> None:
+    client = MemoryClient(client_context(ca=str(endpoint.ca_file), alpn=("mqtt",)), "localhost")
+    with plain(endpoint) as peer:
+        while not client.shake():
+            peer.sendall(client.read())
+            client.feed(peer.recv(65_536))
+        client.tls.write(_CONNECT)
+        peer.sendall(client.read())
+        endpoint.wait_for("connected", timeout=5)
+        packets = [PingReq()] * pings + [Publish("t", b"last words"), Disconnect()]
+        client.tls.write(b"".join(encode(packet, Version.MQTT5) for packet in packets))
+        broken = b"\x17\x03\x03\x00\x40" + bytes(64)
+        peer.sendall(client.read() + broken)
+        disconnected = endpoint.wait_for(events.Disconnected, timeout=5)
+    assert disconnected.reason == "CLIENT_INITIATED_DISCONNECT"
+    assert endpoint.wait_for(events.Published, timeout=5).payload == b"last words"
+    endpoint.wait_for("closed", timeout=5)
+    serves_a_good_client(endpoint)
 
 
 def test_a_request_has_a_thousand_user_properties_at_most(endpoint: LocalEndpoint) -> None:
