@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the name among `known` that `name` was probably meant to be, or `None`."""
+def nearest(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str | None:
+    """Return the name among `known` that `name` was probably meant to be, or `None`.
+
+    likeness: how alike they have to be, from 0 to 1; at 0.9 one letter in ten may differ.
+    """
     import difflib  # only errors come here
 
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
     return found[0] if found else None
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _PROXY_AUTHENTICATION_REQUIRED: Final = 407
 _FAILED: Final = 0x80
+_OTHER_PROTOCOL: Final = "the domain configuration of this host name does not speak {} (its application protocol is {})"
 UPGRADE_FAILED: Final = "AWS_ERROR_HTTP_WEBSOCKET_UPGRADE_FAILURE"
 """awscrt's name for any answer to an upgrade but 101."""
 
@@ -295,6 +296,23 @@ def _upgrade_failed(end: LinkEnd, context: Context) -> ConnectError:
     )
 
 
+def _hung_up_in_upgrade(end: LinkEnd, context: Context) -> ConnectError | None:
+    if context.settings.transport != "websocket":
+        return None
+    return ClosedBeforeConnack(
+        f"{context.settings.endpoint}:{context.settings.port} hung up during the upgrade to WebSocket, without an HTTP "
+        f"answer ({end.error_name})",
+        code="hung_up_in_upgrade",
+        likely_causes=(
+            _OTHER_PROTOCOL.format("MQTT over WebSocket", "SECURE_MQTT"),
+            "the endpoint is overloaded or restarts",
+            "something on the way ends HTTP that it does not know",
+        ),
+        what_to_do='connect to a host name that serves WebSocket, or use transport="tls"',
+        **context.common("connect"),
+    )
+
+
 def _not_http(end: LinkEnd, context: Context) -> ConnectError:
     return EndpointUnreachable(
         f"{context.settings.endpoint}:{context.settings.port} does not speak HTTP ({end.error_name})",
@@ -322,7 +340,9 @@ def _connack_refused_311(end: LinkEnd, context: Context) -> ConnectError:
     )
 
 
-_NAMES: Final[dict[str, Callable[[LinkEnd, Context], ConnectError]]] = {
+_NAMES: Final[dict[str, Callable[[LinkEnd, Context], ConnectError | None]]] = {
+    # Of a connection that TLS closed in good order before 101, awscrt knows no error, and so gives this one.
+    "AWS_ERROR_UNKNOWN": _hung_up_in_upgrade,
     "AWS_IO_DNS_INVALID_NAME": _dns,
     "AWS_IO_DNS_QUERY_FAILED": _dns,
     "AWS_IO_DNS_NO_ADDRESS_FOR_HOST": _dns,
@@ -390,8 +410,10 @@ def _by_phase(end: LinkEnd, context: Context) -> ConnectError:
             **context.common("connect"),
         )
     alpn = context.settings.alpn_name
+    other_protocol = _OTHER_PROTOCOL.format("MQTT over TLS", "MQTT_WSS or HTTPS")
     if context.settings.transport == "websocket":
         first = "the policy does not allow this client id, which over WebSocket is told after the upgrade"
+        other_protocol = _OTHER_PROTOCOL.format("MQTT over WebSocket", "SECURE_MQTT")
     elif alpn != ALPN_MQTT:
         offered = "no ALPN name is offered" if alpn is None else f"the ALPN name offered is {alpn!r}"
         first = f'{offered}: the service reads MQTT only behind ALPN `{ALPN_MQTT}` (leave alpn at "auto")'
@@ -399,10 +421,13 @@ def _by_phase(end: LinkEnd, context: Context) -> ConnectError:
         first = "the endpoint does not take CONNECT here: the port, the ALPN name or the path through a proxy is wrong"
     else:
         first = "a refusal: MQTT 3.1.1 cannot say why, the service just hangs up"
+    # A refusal is answered with a CONNACK in MQTT 5 over TLS, so there a hang-up is more likely about the protocol.
+    says_why = context.settings.protocol == "mqtt5" and context.settings.transport == "tls"
+    causes = (other_protocol, *REFUSAL_CAUSES) if says_why else (*REFUSAL_CAUSES, other_protocol)
     return ClosedBeforeConnack(
         f"{context.settings.endpoint}:{context.settings.port} closed the connection before CONNACK"
         f" ({end.error_name or 'no error code'})",
-        likely_causes=(first, *REFUSAL_CAUSES, "the port is not a TLS port", "a bad link"),
+        likely_causes=(first, *causes, "the port is not a TLS port", "a bad link"),
         what_to_do=REFUSAL_STEP
         if context.settings.protocol == "mqtt5"
         else 'use protocol="mqtt5", which says why; ' + REFUSAL_STEP,

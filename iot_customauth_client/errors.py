@@ -193,9 +193,10 @@ class AuthenticationRefused(ConnectError):
 
 
 class ClosedBeforeConnack(ConnectError):
-    """The endpoint closed the connection after CONNECT without an answer.
+    """The endpoint closed the connection without an answer, to CONNECT or to the upgrade to WebSocket.
 
-    With MQTT 3.1.1 every refusal looks like this, and so does a bad link.
+    With MQTT 3.1.1 every refusal looks like this, and so does a bad link. `code` is `hung_up_in_upgrade` where the
+    upgrade was not answered: then the host name most likely does not serve WebSocket.
     """
 
     default_code = "closed_before_connack"

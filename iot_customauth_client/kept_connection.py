@@ -353,11 +353,14 @@ class KeptConnection:
             exchange.resent, exchange.sent = True, False
             self._dial()
             return
+        hung_up = native_name(error) == "AWS_ERROR_HTTP_CONNECTION_CLOSED"  # in good order, before its first answer
+        not_spoken = "the domain configuration of this host name does not speak HTTPS (it is a SECURE_MQTT one)"
+        causes = (f"the endpoint hung up: {not_spoken}", "the network went away")
         lost = ConnectError(
             f"the connection to {self._settings.endpoint}:{self._settings.port} ended before the answer to the message "
             f"for {exchange.request.sent.topic!r} ({native_name(error) or 'no error code'}); it may have arrived",
             code="connection_lost",
-            likely_causes=("the network went away", "the endpoint hung up: it does not serve HTTPS under this name"),
+            likely_causes=causes if hung_up else tuple(reversed(causes)),
             **self._context(exchange).common("connected"),
         )
         lost.__cause__ = error

@@ -14,7 +14,9 @@ import pytest
 
 from iot_customauth_client import (
     AuthenticationRefused,
+    ClosedBeforeConnack,
     ConfigurationError,
+    ConnectError,
     Credentials,
     CustomAuthError,
     HttpsPublisher,
@@ -180,6 +182,47 @@ def test_another_transport_than_the_domains_fails_and_the_log_says_why(
         while (change := states.get(timeout=WAIT)).error is None:
             assert change.state is not State.CONNECTED
     assert f"`bearer.{protocol}` has application protocol {protocol}" in told.explanation
+
+
+@pytest.mark.parametrize("version", ["mqtt5", "mqtt311"])
+@pytest.mark.parametrize(
+    ("protocol", "transport", "code", "spoken"),
+    [
+        ("SECURE_MQTT", "websocket", "hung_up_in_upgrade", "MQTT over WebSocket"),
+        ("MQTT_WSS", "tls", "closed_before_connack", "MQTT over TLS"),
+        ("HTTPS", "tls", "closed_before_connack", "MQTT over TLS"),
+    ],
+)
+def test_a_hang_up_names_the_protocol_that_the_domain_may_not_speak(
+    service: LocalEndpoint, keys: KeyPair, protocol: str, transport: str, code: str, spoken: str, version: str
+) -> None:
+    settings = service.settings(
+        "device",
+        domain=f"bearer.{protocol}",
+        transport=transport,  # type: ignore[arg-type]
+        protocol=version,  # type: ignore[arg-type]
+    )
+    with pytest.raises(ClosedBeforeConnack) as caught:
+        connect(settings, credentials=nameless("bearer", keys), timeout=WAIT)
+    error = caught.value
+    assert error.code == code
+    cause = f"the domain configuration of this host name does not speak {spoken}"
+    assert [each for each in error.likely_causes if each.startswith(cause) and protocol in each]
+    if code == "hung_up_in_upgrade":
+        assert "hung up during the upgrade to WebSocket" in error.message
+        assert error.likely_causes[0].startswith(cause)
+
+
+def test_a_publish_over_https_to_a_domain_of_mqtt_names_the_protocol_first(
+    service: LocalEndpoint, keys: KeyPair
+) -> None:
+    with (
+        HttpsPublisher(service.settings("unused", domain="bearer.SECURE_MQTT"), nameless("bearer", keys)) as publisher,
+        pytest.raises(ConnectError) as caught,
+    ):
+        publisher.publish("t", b"x", timeout=WAIT)
+    assert caught.value.code == "connection_lost"
+    assert "does not speak HTTPS (it is a SECURE_MQTT one)" in caught.value.likely_causes[0]
 
 
 def test_a_publish_over_https_to_a_websocket_domain_says_what_is_wrong(service: LocalEndpoint, keys: KeyPair) -> None:

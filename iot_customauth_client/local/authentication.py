@@ -88,6 +88,8 @@ class Authentication:
         self._choices = choices
         self._may_name = may_name
         self._domain = domain
+        keys = (authorizer.token_key_name for authorizer in authorizers.values())
+        self._key_names = {*limits.RESERVED_PARAMETERS, *(name for key in keys if key for name in (key, key.lower()))}
         self._default_key = None if default is None else authorizers[default].token_key_name
 
     def wanted(self, presented: Presented) -> str | None:
@@ -104,7 +106,7 @@ class Authentication:
     def warnings(self, presented: Presented) -> list[tuple[str, str]]:
         """Return cause and explanation of all that will surprise.
 
-        A name that does not count, a signature that nobody verifies, two carriers.
+        A name that does not count, a signature that nobody verifies, two carriers, a parameter that nobody reads.
         """
         found: list[tuple[str, str]] = []
         carried = self._read(presented)
@@ -121,7 +123,15 @@ class Authentication:
         two_places = conflict(presented, self._default_key)
         if two_places is not None and self._choices.credentials_in_two_places == "first_counts":
             found.append(("credentials_in_two_places", two_places))
+        found += (("parameter_misspelt", each) for each in self._misspelt(presented))
         return found  # where two places are refused, the refusal says it
+
+    def _misspelt(self, presented: Presented) -> list[str]:
+        """Say which parameters almost have a reserved name, and so are not read."""
+        meant = [SIGNATURE_PARAMETER]
+        if self._default is not None:
+            meant.append(NAME_PARAMETER)  # without a default one, the refusal of the client says it
+        return [each for carried in presented.carriers() for each in advice.misspelt(carried, meant, self._key_names)]
 
     def check_upgrade(self, presented: Presented) -> Refusal | None:
         """Check what is known before CONNECT: authorizer and signature, if the upgrade carries them."""

@@ -34,6 +34,7 @@ from .front import Front, Hello, Proxied
 from .http_head import Reply
 from .http_talk import HttpTalk
 from .mqtt_talk import MqttTalk
+from .peers import Eviction
 from .pipes import PlainPipe
 from .reading import Pause, Reading
 from .talk import HALF_OPEN, Stage, Talk
@@ -55,6 +56,10 @@ _LEAVING: Final = Stage.LEAVING  # asked for each message: with Python 3.11 ten 
 
 class ClientConnection(asyncio.BufferedProtocol):
     """One accepted connection. All its methods run on the event loop's thread."""
+
+    evicted: Eviction | None = None
+    """Why the endpoint ended it to make room. Of the class, as the next: most connections need no place for it."""
+    _broken: TlsError | None = None
 
     def __init__(self, server: Server, number: int) -> None:
         self.number: Final = number
@@ -277,7 +282,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         try:
             received = tls.receive(data)
         except TlsError as error:
-            self._tls_failed(error)
+            self._tls_broke(error)
             return
         if received.to_write:
             self._put(received.to_write)  # answers of TLS itself: whoever asks for them without end has to read them
@@ -295,10 +300,21 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._backlog.work()
         self._after_work()
 
-    def _tls_failed(self, error: TlsError) -> None:
-        self._talk = None  # nothing can be sent any more
+    def _tls_broke(self, error: TlsError) -> None:
+        """Note that nothing can be sent and received any more; what a client had sent before still counts."""
+        self._broken = error
         if error.to_write:
             self._transport.write(error.to_write)
+        if self.stage is Stage.LIVE:
+            self._backlog.put(self._hand_on, error.plaintext)
+            self._backlog.work()
+        self._after_work()
+
+    def _tls_failed(self, error: TlsError) -> None:
+        self.server.flush()  # a client that has said goodbye leaves now
+        if self.left:
+            return
+        self._talk = None
         if self.stage in HALF_OPEN:
             self.turn_away(TurnAway(error.cause, None, error.explanation))
         else:
@@ -318,7 +334,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def write(self, plaintext: bytes) -> None:
         """Send plaintext now."""
-        if self.left or self._silent or self._tls is None:
+        if self.left or self._silent or self._tls is None or self._broken is not None:
             return
         self._put(self._tls.send(plaintext))
 
@@ -401,6 +417,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Wait for another turn if there is more to do; else read on, or end if the peer has."""
         if self._backlog and not self.left:
             self._want_turn()
+            return
+        if self._broken is not None:
+            self._tls_failed(self._broken)
             return
         self._reading.resume(Pause.TURN)
         if self._tls is not None and self._tls.eof and not self.left:

@@ -6,13 +6,14 @@
       └──question──> the function ──verdict──refusal──┘
                                         └──────────> granted(packet, grant)
 
-The client may leave while the function runs: then its answer is written down and goes nowhere.
+The client may leave while the function runs, or have to: then its answer is written down and goes nowhere.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from .. import limits
@@ -24,6 +25,7 @@ from .domains import Domain
 from .effects import Grant
 from .events import ConnectReceived, Refused, Warned
 from .live_connection import protocol_name
+from .peers import Eviction
 from .presented import HttpPart, MqttPart, Presented
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class ConnectAttempt:
     server_name, source_ip: of the connection, for the event and the policy.
     http: the upgrade that came before, if MQTT travels in WebSocket.
     is_there: says whether the client still is.
+    evicted: says why the endpoint ended the connection, if it needed its place.
     granted: is called when the authorizer lets the client in, before the policy is asked.
     """
 
@@ -53,6 +56,7 @@ class ConnectAttempt:
         source_ip: str | None,
         http: HttpPart | None,
         is_there: Callable[[], bool],
+        evicted: Callable[[], Eviction | None],
         granted: Granted,
     ) -> None:
         self._server: Final = server
@@ -68,6 +72,7 @@ class ConnectAttempt:
         )
         self._source_ip: Final = source_ip
         self._is_there: Final = is_there
+        self._evicted: Final = evicted
         self._granted: Final = granted
         self._given_up = False
 
@@ -125,13 +130,25 @@ class ConnectAttempt:
                 self._domain.name,
             )
         )
+        told = self._told_at_upgrade()
         for warning in self._authentication.warnings(self._presented):
-            server.log.append(Warned(self._connection, *warning))
+            if warning not in told:
+                server.log.append(Warned(self._connection, *warning))
+
+    def _told_at_upgrade(self) -> list[tuple[str, str]]:
+        """Return the warnings that the upgrade alone had; CONNECT may add to what it presented, never change it."""
+        presented = self._presented
+        return [] if presented.http is None else self._authentication.warnings(replace(presented, mqtt=None))
 
     def _tell_left(self, elapsed_seconds: float) -> None:
+        eviction = self._evicted()
+        if eviction is not None:
+            explanation = f"the endpoint closed the connection while the authorizer ran: {eviction.explanation}"
+            self.give_up(eviction.cause, explanation)
+            return
         limit = limits.AUTHORIZER_TIMEOUT_SECONDS
         explanation = (
             f"the client closed the connection before the authorizer answered, {elapsed_seconds:.1f} s after its"
             f" CONNECT; the authorizer may take {limit:g} s, so a client must wait longer than that"
         )
-        self._server.log.append(Refused(self._connection, self._packet.client_id, "client_left", None, explanation))
+        self.give_up("client_left", explanation)

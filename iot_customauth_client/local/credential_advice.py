@@ -12,11 +12,14 @@ from typing import Final
 
 from .._suggest import nearest
 from ..carriage import NAME_PARAMETER, SIGNATURE_PARAMETER, shown_name
+from ..limits import RESERVED_PARAMETERS
 from .presented import Carried, Carrier, Presented
 from .signatures import SignatureError
 from .words import listed
 
 _SHOWN_CHARACTERS: Final = 128
+_REACH: Final = max(map(len, RESERVED_PARAMETERS)) - len(NAME_PARAMETER) + 2
+_MOST_COMPARED: Final = 20  # a user name may hold thousands of parameters, and to compare one takes a tenth of a ms
 
 TWO_QUESTION_MARKS: Final = (
     "the MQTT user name holds more than one `?`: the service takes what follows the last one for the query,"
@@ -115,6 +118,21 @@ _OVERRIDE_ADVICE: Final = "leave the name out, or set allow_authorizer_override 
 
 def _not_allowed(name: str, domain: str) -> str:
     return f"authorizer `{_shown(name)}` is named, but domain configuration `{domain}` does not allow an override"
+
+
+def misspelt(carried: Carried, meant: Collection[str], known: Collection[str]) -> list[str]:
+    """Parameters came that are not read, and almost have a name in `meant`; names in `known` are right as they are."""
+    candidates = (name for name, _ in carried.parameters if abs(len(name) - len(NAME_PARAMETER)) <= _REACH)
+    found = []
+    for name in [name for name in dict.fromkeys(candidates) if name not in known][:_MOST_COMPARED]:
+        right = nearest(name.strip().lower().replace("_", "-"), meant, likeness=0.9)
+        if right is None or carried.holds([right]):
+            continue
+        what = _WORDS[carried.carrier].parameter
+        shown = f"the {what} `{name}`" if shown_name(name, "a value") == name else f"a {what}"
+        how = ", in lower case" if name.lower() == right else ", without spaces" if name.strip() == right else ""
+        found.append(f"{shown} in {carried.carrier.value} is not read: did you mean {right}{how}?")
+    return found
 
 
 def token_missing(name: str, key_name: str, carried: Carried, presented: Presented) -> str:

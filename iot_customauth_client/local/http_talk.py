@@ -296,6 +296,8 @@ class HttpTalk:
             self._refuse(exchange.trace_id, _as_http(refusal))
 
     def _tell_left(self, elapsed_seconds: float) -> None:
+        if self._line.evicted is not None:  # which was told when it happened
+            return
         explanation = (
             f"the client closed the connection before the authorizer answered, {elapsed_seconds:.1f} s after its"
             f" request; the authorizer may take {limits.AUTHORIZER_TIMEOUT_SECONDS:g} s, so a client must wait longer"

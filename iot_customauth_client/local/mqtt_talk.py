@@ -182,6 +182,7 @@ class MqttTalk:
             source_ip=line.source_ip,
             http=self._http,
             is_there=lambda: not line.left,
+            evicted=lambda: line.evicted,
             granted=self._granted,
         )
         self._attempt.begin()

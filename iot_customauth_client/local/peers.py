@@ -110,7 +110,7 @@ class Peers:
         if self._half_open_of(address) > limits.half_open_per_address:
             explanation = (
                 f"{limits.half_open_per_address:,} connections from {address or 'one address'} are not let in by an"
-                " authorizer yet; the oldest of them that is waited for is closed (max_half_open_per_address)"
+                " authorizer yet (max_half_open_per_address)"
             )
             return self._end_one(address, "too_many_half_open", explanation)
         if len(self._address_of) > limits.connections:
@@ -122,10 +122,7 @@ class Peers:
             )
             return self._end_one(self._busiest(), "too_many_connections", explanation)
         if self._half_open > limits.half_open:
-            explanation = (
-                f"{limits.half_open:,} connections are not let in by an authorizer yet; the oldest that is waited for"
-                " is closed"
-            )
+            explanation = f"{limits.half_open:,} connections are not let in by an authorizer yet"
             return self._end_one(self._busiest(), "too_many_half_open", explanation)
         return None
 
@@ -196,9 +193,15 @@ class Peers:
     def _end_one(self, address: str, cause: str, explanation: str) -> Eviction:
         """Choose the oldest stranger of an address; if all of them are asking, the one that began last."""
         strangers = self._strangers.get(address)
-        connection = next(iter(strangers)) if strangers else next(reversed(self._asking[address]))
+        where = address or "one address"
+        if strangers:
+            connection = next(iter(strangers))
+            who = f"of those from {where} the oldest that is waited for is closed"
+        else:
+            connection = next(reversed(self._asking[address]))
+            who = f"all of those from {where} wait for their authorizer, and the one that began last is closed"
         self.let_in(connection)
-        return Eviction(connection, cause, explanation)
+        return Eviction(connection, cause, f"{explanation}; {who}")
 
     def _cut_short(self, address: str) -> Eviction:
         connection = next(iter(self._leaving[address]))

@@ -288,6 +288,7 @@ class Server:
         if connection is None:
             return
         if not eviction.told:
+            connection.evicted = eviction
             self.log.append(TurnedAway(connection.number, eviction.cause, eviction.explanation))
         connection.abort()
 

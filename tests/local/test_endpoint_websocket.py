@@ -452,3 +452,17 @@ def test_a_flood_of_pings_from_a_client_that_does_not_read_is_cut_off(
             pass
         websocket.wait_for("closed", timeout=10)
     assert websocket.wait_for(events.Disconnected, timeout=5).reason == "CONNECTION_LOST"
+
+
+@pytest.mark.parametrize("place", ["headers", "query"])
+def test_what_the_upgrade_was_warned_about_is_not_told_again_at_connect(
+    make_endpoint: MakeEndpoint, place: str
+) -> None:
+    endpoint = make_endpoint({"own": allow_all}, default_authorizer="own")
+    sent = {"x-amz-customauthorizer-nmae": "own", SIGNATURE: "c2lnbmF0dXJl"}
+    target = "/mqtt" if place == "headers" else f"/mqtt?{write_query(tuple(sent.items()))}"
+    with WebSocketClient(endpoint, target=target, headers=sent if place == "headers" else {}) as client:
+        connected(client, username=f"user?{NAME}=own")
+    endpoint.wait_for(events.Connected, timeout=5)
+    causes = [each.cause for each in endpoint.events.of_kind(events.Warned)]
+    assert causes == ["signature_not_verified", "parameter_misspelt", "credentials_in_two_places"]  # the last is new

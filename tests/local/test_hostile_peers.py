@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from http_clients import HttpClient, WebSocketClient, allow_all, tls_socket
 from mqtt_wire import AUTHORIZER, USERNAME, WireClient, serves_a_good_client
-from tls_clients import client_hello
+from tls_clients import MemoryClient, client_context, client_hello
 
 from iot_customauth_client import ConfigurationError
 from iot_customauth_client.authorizer.event import build_event
@@ -30,6 +30,7 @@ from iot_customauth_client.local.authorizer_calls import Answer, AuthorizerCalls
 from iot_customauth_client.local.authorizer_files import CallableSource
 from iot_customauth_client.local.codec import (
     Connect,
+    Disconnect,
     PingReq,
     PingResp,
     PubAck,
@@ -282,6 +283,59 @@ def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_aut
         endpoint.wait_for("connected", client_id="patient", timeout=5)
         for each in silent:
             each.close()
+
+
+@pytest.mark.parametrize("protocol", ["mqtt", "https"])
+def test_who_is_closed_to_make_room_while_its_authorizer_runs_has_not_left_by_itself(
+    make_endpoint: MakeEndpoint, protocol: str
+) -> None:
+    release = threading.Event()
+
+    def slow(event: object, context: object) -> dict[str, object]:
+        release.wait(4)
+        return allow_all(event, context)
+
+    endpoint = make_endpoint({AUTHORIZER: slow}, default_authorizer=AUTHORIZER)
+    server = endpoint._needs_running().server
+    server.peers.limits = replace(server.peers.limits, half_open=2)
+    dial = mqtt if protocol == "mqtt" else tls_socket
+    with dial(endpoint) as first, dial(endpoint) as second:
+        for number, client in enumerate((first, second), 1):
+            client.sendall(_CONNECT if protocol == "mqtt" else _POST + b"Content-Length: 0\r\n\r\n")
+            endpoint.wait_for("authorizer_called", connection=number, timeout=5)
+        with socket.create_connection((endpoint.host, endpoint.port), 10, ("127.0.0.2", 0)):  # has fewer than they
+            endpoint.wait_for("closed", connection=2, timeout=5)
+        release.set()
+        endpoint.wait_for("authorizer_answered", connection=2, timeout=5)
+        serves_a_good_client(endpoint)  # what the answer leads to is in the log by now
+    (turned,) = [each for each in endpoint.events.of_kind(events.TurnedAway) if each.connection == 2]
+    assert turned.cause == "too_many_half_open"
+    assert "all of those from 127.0.0.1 wait for their authorizer" in turned.explanation
+    refused = [each for each in endpoint.events.of_kind(events.Refused) if each.connection == 2]
+    assert [each.cause for each in refused] == ["too_many_half_open"] * (protocol == "mqtt")
+    for each in refused:
+        assert "the endpoint closed the connection while the authorizer ran" in each.explanation
+
+
+@pytest.mark.parametrize("pings", [0, 7_000], ids=["alone", "behind-more-than-a-turn"])
+def test_a_disconnect_just_before_a_broken_record_counts(endpoint: LocalEndpoint, pings: int) -> None:
+    client = MemoryClient(client_context(ca=str(endpoint.ca_file), alpn=("mqtt",)), "localhost")
+    with plain(endpoint) as peer:
+        while not client.shake():
+            peer.sendall(client.read())
+            client.feed(peer.recv(65_536))
+        client.tls.write(_CONNECT)
+        peer.sendall(client.read())
+        endpoint.wait_for("connected", timeout=5)
+        packets = [PingReq()] * pings + [Publish("t", b"last words"), Disconnect()]
+        client.tls.write(b"".join(encode(packet, Version.MQTT5) for packet in packets))
+        broken = b"\x17\x03\x03\x00\x40" + bytes(64)
+        peer.sendall(client.read() + broken)
+        disconnected = endpoint.wait_for(events.Disconnected, timeout=5)
+    assert disconnected.reason == "CLIENT_INITIATED_DISCONNECT"
+    assert endpoint.wait_for(events.Published, timeout=5).payload == b"last words"
+    endpoint.wait_for("closed", timeout=5)
+    serves_a_good_client(endpoint)
 
 
 def test_a_request_has_a_thousand_user_properties_at_most(endpoint: LocalEndpoint) -> None:

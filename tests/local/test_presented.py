@@ -306,3 +306,48 @@ def test_where_no_name_may_be_given_nobody_but_the_default_is_ever_asked(names: 
                 assert question.name == "default"
             else:
                 assert question.cause in ("override_not_allowed", "parameter_repeated")
+
+
+@pytest.mark.parametrize("place", [in_headers, in_query, in_username])
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("x-amz-customauthorizer-nmae", NAME),
+        ("x-amz-custom-authorizer-name", NAME),
+        ("x_amz_customauthoriser_name", NAME),
+        (f"{NAME} ", NAME),
+        ("x-amz-customauthorizer-signatur", SIGNATURE),
+    ],
+)
+def test_an_almost_reserved_parameter_is_warned_about_where_a_default_authorizer_is_asked(
+    place: Place, wrong: str, meant: str
+) -> None:
+    authentication = Authentication({"own": LocalAuthorizer(function, signing_disabled=True)}, "own")
+    ((cause, explanation),) = authentication.warnings(place((wrong, "s3cr3t")))
+    assert cause == "parameter_misspelt"
+    assert f"did you mean {meant}" in explanation
+    assert "s3cr3t" not in explanation
+    both = authentication.warnings(place((wrong, "other"), (meant, "own")))
+    assert "parameter_misspelt" not in dict(both)
+
+
+@pytest.mark.parametrize("place", [in_query, in_username])
+def test_a_reserved_parameter_in_capitals_is_warned_about_where_case_counts(place: Place) -> None:
+    authentication = Authentication({"own": LocalAuthorizer(function, signing_disabled=True)}, "own")
+    ((cause, explanation),) = authentication.warnings(place(("X-Amz-CustomAuthorizer-Name", "own")))
+    assert (cause, explanation.endswith(f"did you mean {NAME}, in lower case?")) == ("parameter_misspelt", True)
+
+
+@pytest.mark.parametrize("place", [in_headers, in_query, in_username])
+def test_other_parameters_and_a_token_key_that_is_alike_are_not_warned_about(place: Place) -> None:
+    key = "X-Amz-CustomAuthorizer-Names"
+    authorizer = LocalAuthorizer(function, signing_disabled=True, token_key_name=key)
+    authentication = Authentication({"own": authorizer}, "own")
+    assert authentication.warnings(place((key, "t"), ("x-amz-customauthorizer-jwt", "t"), ("x-amz-date", "t"))) == []
+
+
+def test_without_a_default_authorizer_the_refusal_says_what_is_misspelt() -> None:
+    authentication = Authentication({"own": LocalAuthorizer(function, signing_disabled=True)}, None)
+    presented = in_username(("x-amz-customauthorizer-nmae", "own"))
+    assert authentication.warnings(presented) == []
+    assert "x-amz-customauthorizer-nmae" in refusal_of(authentication, presented).explanation
