@@ -336,11 +336,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._want_turn()
 
     def become(self, talk: Talk, stage: Stage, received: bytes) -> None:
-        """Go on with another talk, which is given what the present one received for it."""
+        """Go on with another talk, which is given what the present one received for it; that may be much."""
         self._talk = talk
         self.enter(stage)
-        if received and not self.left:
-            talk.receive(received)
+        self.do_first(self._hand_on, received)
+        self.resume()
 
     def enter(self, stage: Stage) -> None:
         """Wait for the peer, in a stage that has a time limit."""
