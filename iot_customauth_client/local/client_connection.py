@@ -87,6 +87,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self.stage is _LEAVING
 
     @property
+    def has_backlog(self) -> bool:
+        """Whether it has sent more than was dealt with."""
+        return bool(self._backlog)
+
+    @property
     def server_name(self) -> str | None:
         """SNI as the client sent it."""
         return self._offer.server_name if self._offer else None
@@ -170,6 +175,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def hold(self, seconds: float) -> None:
         """Read nothing for so long: the client has used up its throughput."""
+        if self.left:
+            return
         if self._holding is not None:
             self._holding.cancel()
         self._reading.pause(Pause.THROUGHPUT)
@@ -199,8 +206,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """End at once; what was not sent is lost."""
+        """End at once; what was not sent, and not dealt with, is lost."""
         self.stage = Stage.LEAVING
+        self._backlog.clear()
         self._transport.abort()
 
     # -- faults that a test asks for --------------------------------------------------------------------------------
@@ -323,8 +331,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._put(self._tls.send(plaintext))
 
     def pause(self) -> None:
-        """Read nothing more from the peer."""
-        self._reading.pause(Pause.AHEAD)
+        """Read nothing more from the peer, unless it was left: then all that comes is discarded."""
+        if not self.left:
+            self._reading.pause(Pause.AHEAD)
 
     def resume(self) -> None:
         """Read again."""
@@ -332,6 +341,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def do_first(self, taker: Taker, data: bytes) -> None:
         """Have bytes dealt with before all that has come since, as fast as turns allow; the socket waits meanwhile."""
+        if self.left or self._silent:
+            return
         self._backlog.put_first(taker, data)
         self._want_turn()
 
@@ -403,7 +414,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._want_turn()
             return
         self._reading.resume(Pause.TURN)
-        if self._tls is not None and self._tls.eof and not self.left:
+        if self._tls is not None and self._tls.eof and not (self.left or self._silent):
             self.server.flush()
             self._transport.close()
 

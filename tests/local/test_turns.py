@@ -124,6 +124,49 @@ def test_a_close_of_tls_counts_after_all_that_came_before_it(one_that_divides: L
     client.close()
 
 
+def test_a_client_is_not_silent_while_what_it_sent_waits_for_its_turn(endpoint: LocalEndpoint) -> None:
+    with WireClient(endpoint) as client:
+        client.connected()
+        running = endpoint._needs_running()
+        server = running.server
+
+        def a_long_time_passes() -> None:
+            (connection,) = server._connections.values()
+            (live,) = server.broker._connections
+            connection.do_first(lambda _: None, b"")
+            live.last_heard -= 100_000
+            assert server._timer is not None
+            server._timer.cancel()
+            server._expire()
+
+        running.call(a_long_time_passes)
+        client.send(PingReq())
+        assert isinstance(client.receive(), PingResp)
+
+
+def test_nothing_is_taken_from_a_connection_that_plays_dead_while_something_waits(
+    one_that_divides: LocalEndpoint,
+) -> None:
+    endpoint = one_that_divides
+    with WireClient(endpoint) as client:
+        client.connected()
+        running = endpoint._needs_running()
+        (connection,) = running.server._connections.values()
+        taken: list[bytes] = []
+
+        def falls_silent(data: bytes) -> None:
+            taken.append(data)
+            connection.fall_silent()
+            connection.do_first(taken.append, b"late")
+
+        running.call(lambda: connection.do_first(falls_silent, b"first" + bytes(1_000)))
+        while running.server.turns.unfinished > 1_000:
+            pass
+        assert len(taken) == 1
+        assert taken[0].startswith(b"first")
+        assert not connection.has_backlog
+
+
 def test_a_reset_is_noticed_while_something_waits_for_its_turn(endpoint: LocalEndpoint) -> None:
     client = WireClient(endpoint).connected()
     turns = endpoint._needs_running().server.turns
