@@ -304,7 +304,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._after_work()
 
     def _tls_failed(self, error: TlsError) -> None:
-        self._talk = None  # nothing can be sent any more
+        self._tls = None  # nothing can be sent any more
+        if error.plaintext:
+            self._hand_on(error.plaintext)  # it came before, and would count had it been read by itself
+        self._talk = None
+        if self.left:
+            return
         if error.to_write:
             self._transport.write(error.to_write)
         if self.stage in HALF_OPEN:

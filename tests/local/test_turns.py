@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import selectors
 import socket
 import threading
@@ -165,6 +166,27 @@ def test_nothing_is_taken_from_a_connection_that_plays_dead_while_something_wait
         assert len(taken) == 1
         assert taken[0].startswith(b"first")
         assert not connection.has_backlog
+
+
+def test_a_broken_tls_record_counts_after_all_that_came_before_it(endpoint: LocalEndpoint) -> None:
+    with WireClient(endpoint) as client:
+        client.connected()
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # so that both are there at once
+        with Standstill(endpoint):
+            client.send(Publish("t", b""), Publish("t", b"", qos=1, packet_id=1))
+            os.write(client.socket.fileno(), b"\x17\x03\x03\0\x20" + bytes(32))
+        ended = endpoint.wait_for(events.Disconnected, timeout=10)
+    assert ended.reason == "CONNECTION_LOST"
+    assert len(endpoint.events.of_kind(events.Published)) == 2
+
+
+def test_a_broken_tls_record_counts_after_the_requests_before_it(endpoint: LocalEndpoint) -> None:
+    with tls_socket(endpoint) as client:
+        with Standstill(endpoint):
+            client.sendall(b"GET /no HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            os.write(client.fileno(), b"\x17\x03\x03\0\x20" + bytes(32))
+        endpoint.wait_for(events.Closed, timeout=10)
+    assert [event.status for event in endpoint.events.of_kind(events.HttpAnswered)] == [404]
 
 
 def test_a_reset_is_noticed_while_something_waits_for_its_turn(endpoint: LocalEndpoint) -> None:
