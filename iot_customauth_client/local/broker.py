@@ -205,9 +205,8 @@ class Broker:
 
     def heard(self, connection: int, now: float) -> None:
         """Note that a client is not silent, though nobody has had the time to look at what it says."""
-        live = self._connections.get(connection)
-        if live is not None:
-            live.last_heard = now
+        if (live := self._connections.get(connection)) is not None:
+            live.last_heard = max(live.last_heard, now)
 
     def malformed(
         self, connection: int, error: CodecError, version: Version | None, *, now: float, at: float
