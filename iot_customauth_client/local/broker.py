@@ -203,6 +203,11 @@ class Broker:
                 effects.append(Hold(connection, behind))
         return effects
 
+    def heard(self, connection: int, now: float) -> None:
+        """Note that a client is not silent, though nobody has had the time to look at what it says."""
+        if (live := self._connections.get(connection)) is not None:
+            live.last_heard = max(live.last_heard, now)
+
     def malformed(
         self, connection: int, error: CodecError, version: Version | None, *, now: float, at: float
     ) -> list[Effect]:

@@ -92,6 +92,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self.stage is _LEAVING
 
     @property
+    def has_backlog(self) -> bool:
+        """Whether it has sent more than was dealt with."""
+        return bool(self._backlog)
+
+    @property
     def server_name(self) -> str | None:
         """SNI as the client sent it."""
         return self._offer.server_name if self._offer else None
@@ -175,6 +180,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def hold(self, seconds: float) -> None:
         """Read nothing for so long: the client has used up its throughput."""
+        if self.left:
+            return
         if self._holding is not None:
             self._holding.cancel()
         self._reading.pause(Pause.THROUGHPUT)
@@ -204,8 +211,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """End at once; what was not sent is lost."""
+        """End at once; what was not sent, and not dealt with, is lost."""
         self.stage = Stage.LEAVING
+        self._backlog.clear()
         self._transport.abort()
 
     # -- faults that a test asks for --------------------------------------------------------------------------------
@@ -305,7 +313,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._broken = error
         if error.to_write:
             self._transport.write(error.to_write)
-        if self.stage is Stage.LIVE:
+        if error.plaintext:  # it would count had it been read by itself
             self._backlog.put(self._hand_on, error.plaintext)
             self._backlog.work()
         self._after_work()
@@ -339,8 +347,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._put(self._tls.send(plaintext))
 
     def pause(self) -> None:
-        """Read nothing more from the peer."""
-        self._reading.pause(Pause.AHEAD)
+        """Read nothing more from the peer, unless it was left: then all that comes is discarded."""
+        if not self.left:
+            self._reading.pause(Pause.AHEAD)
 
     def resume(self) -> None:
         """Read again."""
@@ -348,15 +357,17 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def do_first(self, taker: Taker, data: bytes) -> None:
         """Have bytes dealt with before all that has come since, as fast as turns allow; the socket waits meanwhile."""
+        if self.left or self._silent:
+            return
         self._backlog.put_first(taker, data)
         self._want_turn()
 
     def become(self, talk: Talk, stage: Stage, received: bytes) -> None:
-        """Go on with another talk, which is given what the present one received for it."""
+        """Go on with another talk, which is given what the present one received for it; that may be much."""
         self._talk = talk
         self.enter(stage)
-        if received and not self.left:
-            talk.receive(received)
+        self.do_first(self._hand_on, received)
+        self.resume()
 
     def enter(self, stage: Stage) -> None:
         """Wait for the peer, in a stage that has a time limit."""
@@ -422,7 +433,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._tls_failed(self._broken)
             return
         self._reading.resume(Pause.TURN)
-        if self._tls is not None and self._tls.eof and not self.left:
+        if self._tls is not None and self._tls.eof and not (self.left or self._silent):
             self.server.flush()
             self._transport.close()
 

@@ -134,6 +134,12 @@ class HttpTalk:
         del nothing
         if not self._busy:
             self._go_on()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, if what was sent ahead is dealt with so far: it may have been too much, see `receive`."""
+        if self._door.waiting_bytes <= MAX_HELD_BYTES:
+            self._line.resume()
 
     def _wait(self) -> None:
         """Wait for the peer: the time that it has depends on whether it has begun a request."""
@@ -262,8 +268,7 @@ class HttpTalk:
                 self._kept = _KeptGrant(_client_key(question, exchange), grant, until)
             self._publish(exchange, grant)
         self._go_on()
-        if self._door.waiting_bytes <= MAX_HELD_BYTES:
-            self._line.resume()
+        self._read_on()
 
     def _publish(self, exchange: _Exchange, grant: Grant) -> None:
         server = self._server

@@ -324,7 +324,12 @@ class Server:
 
     def _expire(self) -> None:
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)
-        self.perform(self.broker.expire(self.loop.time(), self.timekeeper.reached))
+        now = self.loop.time()
+        if self.turns.unfinished:  # who waits for its turn has sent something, and with many of them for long
+            for connection in self._connections.values():
+                if connection.has_backlog:
+                    self.broker.heard(connection.number, now)
+        self.perform(self.broker.expire(now, self.timekeeper.reached))
         self.network_faults.second_passed()
         self.flush()
 
