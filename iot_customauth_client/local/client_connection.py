@@ -290,6 +290,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         try:
             received = tls.receive(data)
         except TlsError as error:
+            if error.plaintext and self.stage is Stage.TLS:  # the end of the handshake came with it
+                self._handshake_done(tls)
             self._tls_broke(error)
             return
         if received.to_write:

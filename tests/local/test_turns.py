@@ -182,7 +182,8 @@ def test_a_broken_tls_record_counts_after_all_that_came_before_it(endpoint: Loca
 
 def test_a_broken_tls_record_counts_after_the_requests_before_it(endpoint: LocalEndpoint) -> None:
     with tls_socket(endpoint) as client:
-        with Standstill(endpoint):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with Standstill(endpoint):  # which may begin before the endpoint has the end of the handshake
             client.sendall(b"GET /no HTTP/1.1\r\nHost: localhost\r\n\r\n")
             os.write(client.fileno(), b"\x17\x03\x03\0\x20" + bytes(32))
         endpoint.wait_for(events.Closed, timeout=10)
