@@ -35,6 +35,11 @@ class Choices:
         unknown_server_name: how a TLS handshake ends whose server name (SNI) is absent or not served. AWS documents
             that it fails (page "Transport security"), not how. `"alert"`: the fatal TLS alert `unrecognized_name`;
             `"reset"`: the TCP connection is reset; `"close"`: it is closed without a word.
+        name_in_host: a ClientHello without SNI that leads to HTTP. AWS documents both that connections without SNI are
+            refused (pages "Device communication protocols" of 2023 and "Transport security") and that the endpoint's
+            name may come in the Host header of HTTPS and WebSocket instead (page "Troubleshooting your authorizers").
+            `"refused"`: SNI is needed; `"taken"`: each request's Host finds the domain, and the function is told no
+            server name.
         packets_before_connack: what happens to a client that goes on before its CONNACK has come. The page "MQTT" says
             that it must wait, not what comes of it. `"wait"`: its packets are taken after CONNACK, in their order;
             `"hang_up"`: the connection ends.
@@ -103,6 +108,7 @@ class Choices:
     refused_upgrade_status: Literal[403, 401] = 403
     unknown_authorizer_status_https: Literal[403, 401] = 403
     unknown_server_name: Literal["alert", "reset", "close"] = "alert"
+    name_in_host: Literal["refused", "taken"] = "refused"
     packets_before_connack: Literal["wait", "hang_up"] = "wait"
     two_question_marks: Literal["refused", "last_counts"] = "refused"
     credentials_in_two_places: Literal["first_counts", "refused"] = "first_counts"

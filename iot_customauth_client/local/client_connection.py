@@ -264,7 +264,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _choose_door(self, hello: Hello) -> None:
         offer = self._offer = hello.client_hello
-        chosen = self.server.domains.choose(offer.server_name, offer.alpn)
+        name_in_host = self.server.choices.name_in_host == "taken"
+        chosen = self.server.domains.choose(offer.server_name, offer.alpn, name_in_host=name_in_host)
         if isinstance(chosen, TurnAway):
             self._turn_away_at_hello(chosen)
             return

@@ -34,7 +34,7 @@ from .domain_configuration import (
     DomainStatus,
     check_domain_configuration_name,
 )
-from .doors import Alert, Door, ServedNames, TurnAway, choose_door, shown
+from .doors import Alert, Door, ServedNames, TurnAway, choose_door, door_by_alpn, shown
 from .events import DEFAULT_DOMAIN
 from .http_answers import HttpRefusal, refused
 from .http_names import PUBLISH_PATH, WEBSOCKET_PATH
@@ -128,6 +128,9 @@ _OTHER_PROTOCOL: Final = {
 }
 
 
+_HTTP_CAME: Final = TurnAway("http_with_mqtt_alpn", None, "")
+
+
 class Domains:
     """All domains of an endpoint, and the names they answer for.
 
@@ -184,8 +187,15 @@ class Domains:
             return exact
         return self.default if host_name in self.served else None
 
-    def choose(self, server_name: str | None, alpn: Sequence[str]) -> tuple[Domain, Door] | TurnAway:
-        """Decide which domain and which door a client gets that offers this server name (SNI) and these ALPN names."""
+    def choose(
+        self, server_name: str | None, alpn: Sequence[str], *, name_in_host: bool = False
+    ) -> tuple[Domain, Door] | TurnAway:
+        """Decide which domain and which door a client gets that offers this server name (SNI) and these ALPN names.
+
+        name_in_host: let in without SNI who comes for HTTP; it is the default domain's until `by_host` has found his.
+        """
+        if server_name is None and name_in_host and door_by_alpn(alpn) is Door.HTTP:
+            return self.default, Door.HTTP
         domain = None if server_name is None else self.find(server_name)
         if server_name is None or domain is None:
             door = choose_door(server_name, alpn, self.served)  # it has the words for both
@@ -193,6 +203,28 @@ class Domains:
         else:
             door = domain.choose_door(server_name, alpn, self.served)
         return door if isinstance(door, TurnAway) else (domain, door)
+
+    def by_host(self, hosts: Sequence[str]) -> Domain | HttpRefusal:
+        """Return the domain that a request without SNI is for, by its Host headers, each `name` or `name:port`."""
+        if len(hosts) != 1:
+            return refused(
+                403, "host_missing", "neither SNI nor one Host header: the service finds the account by them"
+            )
+        name = _without_port(hosts[0])
+        domain = self.find(name)
+        if domain is None:
+            return refused(
+                403,
+                "host_unknown",
+                f"there is no SNI, and the Host header names {shown([name])}, which is not served here;"
+                f" served: {self.served}",
+            )
+        door = domain.choose_door(name, (), self.served)
+        if isinstance(door, TurnAway):
+            return refused(403, door.cause, door.explanation)
+        if door is not Door.HTTP:
+            return refused(404, "domain_protocol", domain.explain(_HTTP_CAME).explanation)
+        return domain
 
     def ports(self, host_name: str) -> tuple[int, ...]:
         """Return the service's ports that a host name is reached by."""
@@ -203,7 +235,7 @@ class Domains:
 
         host: `name` or `name:port`, as it was sent. What is not served at all is not compared.
         """
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        name = _without_port(host)
         meant = self.find(name)
         if meant is None or meant is domain:
             return None
@@ -212,6 +244,11 @@ class Domains:
             f" configuration `{domain.name}`: the service documents that it reads one or the other, not which wins;"
             " here SNI does, send the same name in both"
         )
+
+
+def _without_port(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
 
 
 def _domain(name: str, configuration: object, account_default: str | None) -> Domain:

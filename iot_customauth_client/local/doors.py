@@ -115,6 +115,11 @@ def choose_door(server_name: str | None, alpn: Sequence[str], served: ServedName
         )
     if server_name not in served:
         return TurnAway("sni_unknown", Alert.UNRECOGNIZED_NAME, _unknown_name(server_name, served))
+    return door_by_alpn(alpn)
+
+
+def door_by_alpn(alpn: Sequence[str]) -> Door | TurnAway:
+    """Decide what a client gets that offers these protocols, whatever the name it comes by."""
     if not alpn:
         return Door.HTTP
     for protocol, answer in _BY_ALPN:

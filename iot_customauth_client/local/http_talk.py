@@ -155,6 +155,7 @@ class HttpTalk:
     def _begin(self, request: HttpRequest) -> bool:
         """Serve one request; whether the connection speaks another protocol now."""
         self._line.heard()
+        refusal = self._find_domain(request) if self._line.server_name is None else None
         target = Target.of(request)
         presented = Presented(
             self._line.server_name,
@@ -163,7 +164,7 @@ class HttpTalk:
         )
         exchange = _Exchange(request, target, presented, str(uuid4()))
         self._tell(exchange)
-        refusal = self._line.domain.refuse_route(target.path) or refuse_route(request.method, target)
+        refusal = refusal or self._line.domain.refuse_route(target.path) or refuse_route(request.method, target)
         if refusal is not None:
             self._refuse(exchange.trace_id, refusal)
         elif target.upgrades:
@@ -171,6 +172,14 @@ class HttpTalk:
         else:
             self._authenticate(exchange)
         return False
+
+    def _find_domain(self, request: HttpRequest) -> HttpRefusal | None:
+        """Find the domain by the Host header, since no SNI has named it; see `Choices.name_in_host`."""
+        found = self._server.domains.by_host(request.values("host"))
+        if isinstance(found, HttpRefusal):
+            return found
+        self._line.domain = found
+        return None
 
     def _tell(self, exchange: _Exchange) -> None:
         server, number, authentication = self._server, self._line.number, self._line.authentication
