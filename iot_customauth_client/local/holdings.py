@@ -1,26 +1,40 @@
-"""What the broker stores for clients, in all: the sum over every session and every shared subscription.
+"""What the broker holds for clients, in all: the sum over every session and every shared subscription.
 
 Each of these has bounds of its own, which one client needs; but ten thousand sessions with ten thousand messages each
 would fill any memory. A message counts once for each client that it waits for, with what it takes beside its payload;
-also one that was sent and is to be sent again, but not while it is in flight to a client that is there.
+also one that was sent and is to be sent again. What is in flight to clients that are there is a sum of its own: past
+its bound each of them gets one message at a time, and the others wait, since a client that acknowledges must go on
+whatever others hold back.
 """
 
 from typing import Final
 
 MAX_HELD_BYTES: Final = 1024 * 1024 * 1024
 """Stored messages of all clients together. Our own bound: the service does not document one."""
+MAX_FLYING_BYTES: Final = 256 * 1024 * 1024
+"""Messages that were sent to all connected clients together and are not acknowledged. Our own bound."""
 OVERHEAD_BYTES: Final = 256
 """Of one stored message, whatever it holds."""
 
 
 class Holdings:
-    """How much is stored, of how much may be."""
+    """How much is stored and how much is in flight, of how much may be.
 
-    __slots__ = ("_max_bytes", "held_bytes")
+    `flying_bytes` are payloads and properties in flight; who sends and who is told of an acknowledgement counts them.
+    """
 
-    def __init__(self, max_bytes: int = MAX_HELD_BYTES) -> None:
+    __slots__ = ("_max_bytes", "_max_flying_bytes", "flying_bytes", "held_bytes")
+
+    def __init__(self, max_bytes: int = MAX_HELD_BYTES, max_flying_bytes: int = MAX_FLYING_BYTES) -> None:
         self._max_bytes = max_bytes
+        self._max_flying_bytes = max_flying_bytes
         self.held_bytes = 0
+        self.flying_bytes = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much is in flight that each client gets one message at a time."""
+        return self.flying_bytes >= self._max_flying_bytes
 
     def has_room(self, size: int) -> bool:
         """Tell whether one more message with so many bytes can be stored."""

@@ -114,12 +114,13 @@ class Outbound:
     @property
     def window_open(self) -> bool:
         """Whether one more may be in flight; never while the client is away."""
-        return len(self._in_flight) < self.window
+        in_flight = len(self._in_flight)
+        return in_flight < self.window and (not in_flight or not self._holdings.is_crowded)
 
     @property
     def ready(self) -> bool:
         """Whether a message that comes now can be sent at once."""
-        return len(self._in_flight) < self.window and not (self._queue or self._stored or self._again)
+        return self.window_open and not (self._queue or self._stored or self._again)
 
     def has_room(self, size: int) -> bool:
         """Tell whether a message of this size can be put in."""
@@ -150,6 +151,7 @@ class Outbound:
         packet_id = self._new_id()
         self._taken_ids[packet_id] = at
         self._in_flight[packet_id] = delivery
+        self._holdings.flying_bytes += delivery.message.size
         return packet_id
 
     def purge(self, at: float) -> list[Delivery]:
@@ -176,6 +178,7 @@ class Outbound:
         if self._again:
             packet_id, delivery = self._again.pop(0)
             self._holdings.change(-1, -delivery.message.size)
+            self._holdings.flying_bytes += delivery.message.size
             if not self._keep_packet_ids:
                 new_id = self._new_id()  # before the old one is free, so that it is another
                 self._taken_ids[new_id] = self._taken_ids.pop(packet_id)
@@ -194,8 +197,10 @@ class Outbound:
 
     def acknowledge(self, packet_id: int) -> bool:
         """Free the place of a delivery in the window; False if no delivery with this identifier is in flight."""
-        if self._in_flight.pop(packet_id, None) is None:
+        delivery = self._in_flight.pop(packet_id, None)
+        if delivery is None:
             return False
+        self._holdings.flying_bytes -= delivery.message.size
         self._taken_ids.pop(packet_id, None)
         return True
 
@@ -209,7 +214,7 @@ class Outbound:
         waiting = list(self._waiting())
         shared = [each for each in (*(delivery for _, delivery in unacknowledged), *waiting) if each.shared is not None]
         self._count_again(-1)
-        self._in_flight.clear()
+        self._land()
         self._again = [entry for entry in unacknowledged if entry[1].shared is None]
         self._count_again(1)
         self._taken_ids = {packet_id: self._taken_ids[packet_id] for packet_id, _ in self._again}
@@ -252,7 +257,8 @@ class Outbound:
         """Forget everything: the session ends."""
         self._count(-len(self._stored) - len(self._queue), -self._queued_bytes)
         self._count_again(-1)
-        for each in (self._in_flight, self._again, self._taken_ids, self._stored, self._queue):
+        self._land()
+        for each in (self._again, self._taken_ids, self._stored, self._queue):
             each.clear()
 
     def resume(self, receive_maximum: int) -> None:
@@ -262,6 +268,11 @@ class Outbound:
     def _count(self, messages: int, size: int) -> None:
         self._queued_bytes += size
         self._holdings.change(messages, size)
+
+    def _land(self) -> None:
+        """Forget what is in flight."""
+        self._holdings.flying_bytes -= sum(delivery.message.size for delivery in self._in_flight.values())
+        self._in_flight.clear()
 
     def _count_again(self, sign: int) -> None:
         """Count all that is to be sent again, or, with -1, count it out."""
@@ -279,6 +290,7 @@ class Outbound:
         packet_id = self._new_id()
         self._taken_ids[packet_id] = at
         self._in_flight[packet_id] = delivery
+        self._holdings.flying_bytes += delivery.message.size
         return packet_id, delivery
 
     def _new_id(self) -> int:

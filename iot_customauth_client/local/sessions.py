@@ -168,6 +168,7 @@ class Sessions:
             "sessions": len(self._by_client_id),
             "kept_sessions": len(self._kept),
             "held_bytes": self._holdings.held_bytes,
+            "flying_bytes": self._holdings.flying_bytes,
             "wills_due": len(self._wills),
             "in_flight": sum(session.outbound.in_flight for session in self._by_client_id.values()),
             "queued": sum(session.outbound.queued for session in self._by_client_id.values()),

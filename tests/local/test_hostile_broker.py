@@ -130,6 +130,44 @@ def test_what_is_stored_for_all_clients_together_is_bounded_and_given_back() -> 
     assert driver.broker.sizes()["held_bytes"] == 0
 
 
+def test_one_that_acknowledges_nothing_leaves_every_other_client_one_message_at_a_time() -> None:
+    driver = Driver(broker(BrokerLimits(max_flying_bytes=1_000)))
+    driver.connect(9)
+    for number in (1, 2):
+        driver.connect(number, keeping(number))
+        driver.subscribe(number, f"a/{number}")
+    for index in range(30):
+        driver.publish(9, "a/1", b"%100d" % index, qos=1)  # which nobody acknowledges
+    assert len(driver.received(1)) == 10
+    for index in range(30):
+        driver.publish(9, "a/2", b"%d" % index, qos=1)
+    assert len(driver.unacknowledged[2]) == 1
+    driver.acknowledge(2)
+    assert [message.payload for message in driver.received(2)] == [b"%d" % index for index in range(30)]
+    driver.acknowledge(1)
+    assert len(driver.received(1)) == 20
+    assert driver.broker.sizes()["flying_bytes"] == 0
+
+
+@pytest.mark.parametrize("how", ["close", "acknowledge", "delete"])
+def test_what_was_in_flight_is_counted_no_more_when_it_has_landed(how: str) -> None:
+    driver = Driver(broker())
+    driver.connect(1, keeping(1))
+    driver.connect(2)
+    driver.subscribe(1, "a", "$share/g/a")
+    for _ in range(3):
+        driver.publish(2, "a", b"x" * 100, qos=1)
+    assert driver.broker.sizes()["flying_bytes"] == 600
+    match how:
+        case "close":
+            driver.close(1)
+        case "acknowledge":
+            driver.acknowledge(1)
+        case _:
+            driver.carry_out(driver.broker.shut_down(1, now=driver.now, at=driver.at))
+    assert driver.broker.sizes()["flying_bytes"] == 0
+
+
 def test_what_was_sent_and_not_acknowledged_counts_while_its_client_is_away() -> None:
     driver = Driver(broker(BrokerLimits(max_held_bytes=5 * (100 + OVERHEAD_BYTES))))
     driver.connect(9)
