@@ -76,7 +76,7 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--missed", action="store_true", help="print the lines that no input reached")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run one input that failed")
     parser.add_argument("--atheris", choices=list(TARGETS), metavar="TARGET", help="let atheris make the inputs")
-    parser.add_argument("rest", nargs="*", help="passed on to atheris")
+    parser.add_argument("rest", nargs="*", help="behind `--`: passed on to atheris")
     return parser.parse_args(arguments)
 
 
