@@ -34,7 +34,7 @@ from .domain_configuration import (
     DomainStatus,
     check_domain_configuration_name,
 )
-from .doors import Alert, Door, ServedNames, TurnAway, choose_door, door_by_alpn, shown
+from .doors import Alert, Door, ServedNames, TurnAway, choose_door, door_by_alpn, looks_like_host_name, shown
 from .events import DEFAULT_DOMAIN
 from .http_answers import HttpRefusal, refused
 from .http_names import PUBLISH_PATH, WEBSOCKET_PATH
@@ -73,6 +73,12 @@ class Domain:
         if door is None or (self.authentication_type == "DEFAULT" and _is_for_certificates(alpn)):
             return choose_door(server_name, alpn, served)
         return door
+
+    def refuse_http(self) -> HttpRefusal | None:
+        """Refuse a request where no HTTP is spoken; None where it is."""
+        if _SPOKEN[self.application_protocol].door is not Door.MQTT:
+            return None
+        return refused(404, "domain_protocol", f"{self._speaks}, and {_OTHER_PROTOCOL['http_with_mqtt_alpn']}")
 
     def refuse_route(self, path: str) -> HttpRefusal | None:
         """Refuse a request on a path that this domain does not serve; None if it serves it."""
@@ -126,9 +132,6 @@ _OTHER_PROTOCOL: Final = {
     "mqtt_without_alpn": "MQTT came without HTTP: MQTT inside TLS needs SECURE_MQTT, or DEFAULT and ALPN `mqtt`",
     "not_http": "what came is not HTTP",
 }
-
-
-_HTTP_CAME: Final = TurnAway("http_with_mqtt_alpn", None, "")
 
 
 class Domains:
@@ -213,18 +216,16 @@ class Domains:
         name = _without_port(hosts[0])
         domain = self.find(name)
         if domain is None:
+            named = shown([name]) if looks_like_host_name(name) else f"<{len(name)} characters>"
             return refused(
                 403,
                 "host_unknown",
-                f"there is no SNI, and the Host header names {shown([name])}, which is not served here;"
-                f" served: {self.served}",
+                f"there is no SNI, and the Host header names {named}, which is not served here; served: {self.served}",
             )
         door = domain.choose_door(name, (), self.served)
         if isinstance(door, TurnAway):
             return refused(403, door.cause, door.explanation)
-        if door is not Door.HTTP:
-            return refused(404, "domain_protocol", domain.explain(_HTTP_CAME).explanation)
-        return domain
+        return domain.refuse_http() or domain
 
     def ports(self, host_name: str) -> tuple[int, ...]:
         """Return the service's ports that a host name is reached by."""

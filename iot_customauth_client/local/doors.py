@@ -158,6 +158,11 @@ _BY_ALPN: tuple[tuple[str, Door | TurnAway], ...] = (
 )
 
 
+def looks_like_host_name(name: str) -> bool:
+    """Tell whether a text has the form of a host name, so that it can be shown: no user, password or path is in it."""
+    return len(name) <= _MAX_HOST_NAME_CHARACTERS and _HOST_NAME.fullmatch(name.lower()) is not None
+
+
 def shown(names: Sequence[str]) -> str:
     """Names as they stand in a log line: quoted, joined, and cut where a stranger sent too much."""
     parts = [f"`{name[:_MAX_SHOWN_CHARACTERS]}`" for name in names[:_MAX_SHOWN_NAMES]]

@@ -113,7 +113,10 @@ class Outbound:
 
     @property
     def window_open(self) -> bool:
-        """Whether one more may be in flight; never while the client is away."""
+        """Whether one more may be in flight; never while the client is away.
+
+        Only one while `Holdings.is_crowded`.
+        """
         in_flight = len(self._in_flight)
         return in_flight < self.window and (not in_flight or not self._holdings.is_crowded)
 

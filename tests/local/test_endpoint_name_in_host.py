@@ -87,6 +87,13 @@ def test_a_host_that_leads_nowhere_is_refused_with_the_reason(
     assert not endpoint.events.of_kind(events.AuthorizerCalled)
 
 
+def test_a_host_with_a_password_in_it_is_not_shown(endpoint: LocalEndpoint) -> None:
+    assert without_sni(endpoint, publish("user01:secret77@localhost")).startswith(b"HTTP/1.1 403")
+    refused = endpoint.wait_for(events.Refused, cause="host_unknown", timeout=10)
+    assert "secret77" not in refused.explanation
+    assert "<25 characters>" in refused.explanation
+
+
 def test_mqtt_needs_sni_all_the_same(endpoint: LocalEndpoint) -> None:
     with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized"):
         without_sni(endpoint, b"", "mqtt")
