@@ -292,7 +292,10 @@ class Broker:
         return effects
 
     def closed(self, connection: int, *, now: float, at: float) -> list[Effect]:
-        """Forget a connection whose transport has ended; if it was live, its client is lost and its will is due."""
+        """Forget a connection whose transport has ended; if it was live, its client is lost and its will is due.
+
+        What was due to it before, as a packet that a fault delayed or the end of its life, is told to nobody.
+        """
         moment, effects = self._begin(now, at)
         live = self._connections.get(connection)
         if live is not None:
@@ -300,7 +303,7 @@ class Broker:
             self._connections.lost(live, DisconnectReason.CONNECTION_LOST, explanation, moment, effects)
             self._connections.settle(moment, effects)
         self._connections.forget(connection)
-        return effects
+        return [effect for effect in effects if isinstance(effect, Happened) or effect.connection != connection]
 
     # -- time -------------------------------------------------------------------------------------------------------
 

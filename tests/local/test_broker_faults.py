@@ -140,6 +140,16 @@ def test_a_connection_that_ends_before_its_delayed_connack_is_hung_up_on_without
     assert not any(driver.broker.sizes().values())
 
 
+def test_a_transport_that_ended_is_not_sent_what_a_fault_kept_back_for_it() -> None:
+    driver = Driver()
+    driver.broker.faults.delay("CONNACK", 3)
+    driver.connect(1)
+    driver.at += 5
+    driver.close(1)
+    assert driver.last(Disconnected).reason == "CONNECTION_LOST"
+    assert not any(driver.broker.sizes().values())
+
+
 # -- answer -----------------------------------------------------------------------------------------------------------
 
 

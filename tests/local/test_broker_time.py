@@ -197,6 +197,16 @@ def test_a_connection_that_ended_before_its_time_leaves_nothing_planned() -> Non
     assert driver.broker.sizes()["planned"] == 0
 
 
+def test_a_life_that_was_over_when_the_transport_ended_is_told_to_nobody() -> None:
+    driver = Driver()
+    driver.connect(1, life=300)
+    driver.at += 301
+    driver.close(1)
+    assert driver.last(Disconnected).reason == "CUSTOMAUTH_TTL_EXPIRATION"
+    assert driver.disconnects(1) == []
+    assert not any(driver.broker.sizes().values())
+
+
 def test_a_day_of_refreshes_then_the_end_of_life_takes_no_real_time() -> None:
     driver = Driver()
     driver.connect(1, life=86_400)
