@@ -8,9 +8,10 @@ counted, in all and for each address, in three groups:
     clients     an authorizer has let them in: they are counted, and never ended here
     leaving     they have been told all, and only their end of the TCP connection is waited for
 
-A newcomer is a stranger. If it makes too many, first those that are leaving are cut short; then the oldest stranger of
-the address that has the most who are not let in yet has to go. So a flood from one address evicts itself and nobody
-else's handshake; and from one address alone, whoever is slowest goes, which is not who sends a CONNECT at once.
+A newcomer is a stranger. If it makes too many connections, first those that are leaving are cut short. If there are
+none, or too many who are not let in yet, the oldest stranger of the address that has the most of these has to go. So a
+flood from one address evicts itself and nobody else's handshake; and from one address alone, whoever is slowest goes,
+which is not who sends a CONNECT at once.
 
 Knows numbers and addresses only; ending a connection is its caller's matter. No loop here is longer than the number of
 addresses.
@@ -99,29 +100,30 @@ class Peers:
         self._connections[address] += 1
         self._put(self._strangers, connection, address)
         limits = self.limits
+        crowded = self._half_open > limits.half_open  # then one of these has to go, and who is leaving is not one
         if self._connections[address] > limits.connections_per_address:
-            if address in self._leaving:
+            if address in self._leaving and not crowded and not self._is_crowded(address):
                 return self._cut_short(address)
             explanation = (
                 f"{limits.connections_per_address:,} connections from {address or 'one address'}, which is what one"
                 " address may have (max_connections_per_address)"
             )
             return self._end_one(address, "too_many_connections", explanation)
-        if self._half_open_of(address) > limits.half_open_per_address:
+        if self._is_crowded(address):
             explanation = (
                 f"{limits.half_open_per_address:,} connections from {address or 'one address'} are not let in by an"
                 " authorizer yet (max_half_open_per_address)"
             )
             return self._end_one(address, "too_many_half_open", explanation)
         if len(self._address_of) > limits.connections:
-            if self._leaving:
+            if self._leaving and not crowded:
                 return self._cut_short(next(iter(self._leaving)))
             explanation = (
                 f"{limits.connections:,} connections are open, which leaves few of the files that this process may"
                 " open; raise that limit (ulimit -n)"
             )
             return self._end_one(self._busiest(), "too_many_connections", explanation)
-        if self._half_open > limits.half_open:
+        if crowded:
             explanation = f"{limits.half_open:,} connections are not let in by an authorizer yet"
             return self._end_one(self._busiest(), "too_many_half_open", explanation)
         return None
@@ -185,6 +187,9 @@ class Peers:
 
     def _half_open_of(self, address: str) -> int:
         return len(self._strangers.get(address, ())) + len(self._asking.get(address, ()))
+
+    def _is_crowded(self, address: str) -> bool:
+        return self._half_open_of(address) > self.limits.half_open_per_address
 
     def _busiest(self) -> str:
         """The address that has the most connections which are not let in, of those with a stranger."""

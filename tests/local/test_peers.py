@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,25 @@ def test_who_is_leaving_makes_room_for_another_of_the_same_address() -> None:
     assert eviction is not None
     assert (eviction.connection, eviction.told) == (2, True)
     assert evicted(counted, 4, HOME) == 1  # nobody of this address is leaving any more, somebody of another one is
+    assert counted.sizes()["leaving"] == 1
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"connections": 3, "half_open": 2},
+        {"connections_per_address": 3, "half_open": 2},
+        {"connections_per_address": 3, "half_open_per_address": 2},
+    ],
+)
+def test_who_is_leaving_makes_no_room_among_those_who_are_not_let_in(limits: dict[str, int]) -> None:
+    counted = peers(**limits)
+    for number in (1, 2, 3):
+        counted.opened(number, HOME)
+        if number == 1:
+            counted.leaves(number)
+    assert evicted(counted, 4, HOME) == 2
+    assert counted.half_open == 2
     assert counted.sizes()["leaving"] == 1
 
 
