@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import depth
 import pytest
 
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint
 
+depth.load_profile()
 pytest.register_assert_rewrite("aio_support", "behaviour_support", "client_support", "door_servers", "stub_servers")
 
 AUTHORIZER_NAME = "custom_auth_mqtt_2021_08_21"

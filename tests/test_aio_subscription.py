@@ -8,6 +8,7 @@ import logging
 import pytest
 from aio_support import Place, run
 from client_support import BOTH, GOOD
+from depth import examples
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -93,7 +94,7 @@ def test_a_message_that_comes_as_its_waiter_is_cancelled_goes_to_the_next(late: 
     run(main())
 
 
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(max_examples=examples(300))
 @given(st.lists(st.sampled_from(["deliver", "get", "step", "step"]) | st.integers(0, 5), max_size=40))
 @example(["get", "get", "step", "deliver", "step", 0])  # cancelled when it was woken, before it ran
 @example(["get", "get", "step", "deliver", "step", "step", "step", "deliver"])  # comes while another one waits

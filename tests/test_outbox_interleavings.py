@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from depth import examples
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
@@ -268,4 +269,4 @@ class Interleavings(RuleBasedStateMachine):
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = hypothesis_settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestInterleavings.settings = hypothesis_settings(max_examples=examples(200), stateful_step_count=40)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlite_support import Opened, message_of, opened, run_python, until
@@ -51,7 +52,7 @@ def test_what_comes_later_goes_behind_what_was_left(tmp_path: Path) -> None:
         assert it.loaded_topics == ["a", "b", "c"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(
     messages=st.lists(
         st.fixed_dictionaries(
@@ -81,7 +82,7 @@ def test_every_property_survives(tmp_path_factory: pytest.TempPathFactory, messa
         assert found == messages
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(steps=st.lists(st.sampled_from(["add", "first", "last", "middle", "flush", "reopen"]), max_size=60))
 def test_what_is_left_is_what_was_added_and_not_settled(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

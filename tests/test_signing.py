@@ -15,6 +15,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from token_support import (
@@ -302,7 +303,7 @@ def test_a_secret_in_the_place_of_a_path_is_not_shown(mistake: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_no_byte_of_a_key_can_change_unnoticed(data: st.DataObject) -> None:
     form = serialization.PrivateFormat.TraditionalOpenSSL
     der = bytearray(rsa_key().private_bytes(serialization.Encoding.DER, form, serialization.NoEncryption()))

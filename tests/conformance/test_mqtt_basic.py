@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conformance_bench import EITHER, V5, V311, Bench
+from depth import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -164,7 +165,7 @@ FILTER_LEVEL = st.sampled_from(["", "a", "b", "+", "$x"])
     filters=st.lists(st.tuples(st.lists(FILTER_LEVEL, min_size=1, max_size=3), st.booleans()), max_size=6),
     topics=st.lists(st.lists(LEVEL, min_size=1, max_size=4), max_size=6),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_filters_take_what_the_rules_say(
     bench: Bench, filters: list[tuple[list[str], bool]], topics: list[list[str]]
 ) -> None:

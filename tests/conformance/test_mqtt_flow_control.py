@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conformance_bench import EITHER, V5, V311, Bench
+from depth import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ def test_everything_else_goes_on_while_the_window_is_full(bench: Bench, version:
     window=st.integers(1, 5),
     steps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=6),
 )
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_acknowledged_when_all_arrive_in_order(
     bench: Bench, window: int, steps: list[tuple[int, int]]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conformance_bench import EITHER, V5, V311, Bench, raw_publish
+from depth import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -53,7 +54,7 @@ PAIRS = st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.text("xyz", max_s
 
 @pytest.mark.mqtt5("3.3.2-17", "3.3.2-18")
 @given(pairs=PAIRS)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_user_properties_keep_their_number_and_order(bench: Bench, pairs: list[tuple[str, str]]) -> None:
     topic = bench.name()
     client = bench.client(V5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conformance_bench import EITHER, V5, V311, Bench, raw, raw_connect, raw_publish, text
+from depth import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -113,7 +114,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn"
 @pytest.mark.mqtt5("1.5.4-1", "3.3.2-17")
 @pytest.mark.mqtt311("1.5.3-1")
 @given(topic=TEXT.filter(lambda value: len(value.encode()) < 200), value=st.text(st.characters(codec="utf-8")))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_comes_out_as_it_went_in(bench: Bench, topic: str, value: str) -> None:
     topic, value = f"{bench.name()}/{topic}", value.replace("\0", "")
     client = bench.client()

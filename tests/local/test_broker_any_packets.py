@@ -11,6 +11,7 @@ import random
 from dataclasses import replace
 
 from broker_driver import EVERYTHING, V5, V311, Driver, everything_but, grant
+from depth import examples
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -232,7 +233,7 @@ class AnyClients(RuleBasedStateMachine):
 
 
 AnyClients.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(60), stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
 )
 test_any_clients = AnyClients.TestCase
 

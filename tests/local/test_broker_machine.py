@@ -7,6 +7,7 @@ operations there are, and what they choose. The same worlds are what `scripts/fu
 
 from __future__ import annotations
 
+from depth import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -62,12 +63,12 @@ class BrokerBesideModel(RuleBasedStateMachine):
 
 
 BrokerBesideModel.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(120), stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
 )
 test_the_broker_does_what_its_model_says = BrokerBesideModel.TestCase
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.too_slow])
 @given(choices=st.binary(min_size=20, max_size=1_500))
 def test_with_faults_rates_and_narrow_bounds_nothing_is_promised_that_is_not_kept(choices: bytes) -> None:
     run(choices)

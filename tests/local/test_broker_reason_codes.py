@@ -6,6 +6,7 @@ A client that handles what the page lists must not meet anything else here. What
 from __future__ import annotations
 
 from broker_driver import V5, Driver, everything_but
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import connects, packets
@@ -76,7 +77,7 @@ def driver() -> Driver:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(CONNECTS)
 def test_a_connack_has_a_code_of_awss_list(packet: Connect) -> None:
     for sent in driver().connect(1, packet, policy=POLICY):
@@ -84,7 +85,7 @@ def test_a_connack_has_a_code_of_awss_list(packet: Connect) -> None:
             assert sent.reason_code in CONNACK
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.lists(QOS_1, max_size=2), PACKETS)
 def test_answers_have_codes_of_awss_lists(before: list[Publish], last: Packet) -> None:
     some = driver()
@@ -104,7 +105,7 @@ def test_answers_have_codes_of_awss_lists(before: list[Publish], last: Packet) -
                     pass
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(packets(V5), st.integers(0, 200), st.integers(0, 255), st.sampled_from([64, 149_504]))
 def test_unreadable_bytes_end_a_connection_with_a_code_of_awss_list(
     packet: Packet, place: int, byte: int, max_packet_bytes: int

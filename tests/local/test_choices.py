@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.errors import ConfigurationError
@@ -42,7 +42,6 @@ def test_without_a_table_everything_is_the_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None)  # a busy machine is no failure
 @given(value=st.one_of(st.integers(), st.text(), st.booleans(), st.none(), st.floats()))
 def test_any_other_value_is_refused_with_the_name_of_the_setting(name: str, value: object) -> None:
     numbers = [each for each in values_of(name) if type(each) is int]

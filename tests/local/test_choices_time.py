@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from http_clients import WebSocketClient, allowing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_wire import WireClient
 from test_refreshes import begun
@@ -142,7 +142,6 @@ def test_a_life_that_ends_before_a_late_refresh_ends_without_it(
     assert function.calls == 1
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(300, 400), st.integers(0, 300))
 def test_a_turn_that_is_put_off_comes_exactly_so_much_later(interval: int, delay: int) -> None:
     refreshes = begun((1, interval))

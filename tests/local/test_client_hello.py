@@ -4,6 +4,7 @@ import ssl
 from itertools import pairwise
 
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tls_clients import client_hello, in_records
@@ -157,7 +158,7 @@ def complaint_about(data: bytes) -> str | None:
     flips=st.lists(st.tuples(st.integers(0, len(REAL) - 1), st.integers(0, 255)), min_size=1, max_size=6),
     cut=st.integers(0, len(REAL)),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_a_damaged_hello_raises_only_its_own_errors(flips: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(REAL)
     for at, byte in flips:
@@ -167,7 +168,7 @@ def test_a_damaged_hello_raises_only_its_own_errors(flips: list[tuple[int, int]]
 
 
 @given(data=st.binary(max_size=400), framed=st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_random_bytes_raise_only_its_own_errors(data: bytes, framed: bool) -> None:
     record = b"\x16\x03\x01" + vector(2, b"\x01" + vector(3, data))
     assert complaint_about(record if framed else data) != ""

@@ -27,6 +27,7 @@ from amqtt.mqtt.suback import SubackPacket
 from amqtt.mqtt.subscribe import SubscribePacket
 from amqtt.mqtt.unsuback import UnsubackPacket
 from amqtt.mqtt.unsubscribe import UnsubscribePacket
+from depth import examples
 from hypothesis import assume, given, settings
 from strategies import packets
 from test_codec_strict import CASES, Case
@@ -196,21 +197,21 @@ def password_is_text(packet: Packet) -> bool:
     return True
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(packet=packets(V3))
 def test_the_oracle_reads_what_we_write(packet: Packet) -> None:
     assume(password_is_text(packet))
     assert ours(oracle_reads(encode(packet, V3))) == packet
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(packet=packets(V3))
 def test_we_read_what_the_oracle_writes(packet: Packet) -> None:
     assume(password_is_text(packet))
     assert Decoder(version=V3).feed(oracle_bytes(packet)) == [packet]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(packet=packets(V3))
 def test_both_write_the_same_bytes(packet: Packet) -> None:
     assume(password_is_text(packet))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import mqtt5
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import mutated, packets
@@ -212,14 +213,14 @@ def without_defaults(properties: Properties, oracle: object) -> Properties:
     }
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600))
 @given(packet=packets(Version.MQTT5).filter(lambda packet: packet != Auth()))
 def test_the_oracle_reads_what_we_write(packet: Packet) -> None:
     data = encode(packet, Version.MQTT5)
     assert mqtt5.read(memoryview(data)) == (oracle_packet(packet), len(data))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600))
 @given(packet=packets(Version.MQTT5))
 def test_we_read_what_the_oracle_writes(packet: Packet) -> None:
     oracle = oracle_packet(packet)
@@ -240,7 +241,7 @@ def test_we_read_what_the_oracle_writes(packet: Packet) -> None:
         )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600))
 @given(packet=packets(Version.MQTT5), seed=st.integers(0, 2**32))
 def test_what_we_accept_of_a_damaged_packet_the_oracle_reads_alike(packet: Packet, seed: int) -> None:
     """We are stricter, so what is left must mean the same to both."""

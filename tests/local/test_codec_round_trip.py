@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import (
@@ -69,7 +70,7 @@ def test_what_is_encoded_is_decoded_to_the_same_packet(name: str, version: Versi
     if name == "auth" and version is Version.MQTT311:
         return  # there is no such packet: test_codec_strict has its refusal
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150))
     @given(packet=BY_CLASS[name](version))
     def holds(packet: Packet) -> None:
         assert Decoder(version=version).feed(encode(packet, version)) == [packet]
@@ -79,7 +80,7 @@ def test_what_is_encoded_is_decoded_to_the_same_packet(name: str, version: Versi
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_chunks_of_any_size_give_the_same_packets_as_all_at_once(version: Version) -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150))
     @given(sent=st.lists(packets(version), max_size=6), cuts=st.lists(st.integers(0, 300)))
     def holds(sent: list[Packet], cuts: list[int]) -> None:
         stream = b"".join(encode(packet, version) for packet in sent)
@@ -92,7 +93,7 @@ def test_chunks_of_any_size_give_the_same_packets_as_all_at_once(version: Versio
     holds()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(data=st.binary(max_size=60), cuts=st.lists(st.integers(0, 60)), version=st.sampled_from([None, *VERSIONS]))
 def test_chunks_of_any_size_give_the_same_refusal_as_all_at_once(
     data: bytes, cuts: list[int], version: Version | None
@@ -116,7 +117,7 @@ def outcome(decoder: Decoder, pieces: list[bytes]) -> tuple[list[Packet], str, s
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_server_takes_all_that_a_client_may_send(version: Version) -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150))
     @given(hello=connects(version), sent=st.lists(client_packets(version), max_size=4))
     def holds(hello: Connect, sent: list[Packet]) -> None:
         decoder = Decoder()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from broker_driver import ACCOUNT, REGION, V5, Driver
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,7 +80,7 @@ def test_a_secret_is_hidden_whole_although_another_form_of_it_is_longer_and_begi
     assert SECRET not in scrub(repr(event), event)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     start=st.text(max_size=20),
     end=st.text(max_size=10),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tls_clients import client_hello
@@ -177,7 +178,7 @@ def test_the_outputs_do_not_depend_on_how_the_bytes_were_cut(data: bytes, cuts: 
     ),
     cut=st.integers(0, 700),
 )
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_no_bytes_raise_and_a_turn_away_is_the_last_output(data: bytes, cut: int) -> None:
     front = Front(SERVED)
     outputs = front.receive(data[:cut]) + front.receive(data[cut:])

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import h11
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,7 +80,7 @@ def test_a_request_comes_out_whole() -> None:
     assert b"connection: keep-alive" in answer
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.lists(st.sampled_from([POST, CHUNKED, GET]), min_size=1, max_size=4),
     st.lists(st.integers(0, 10_000), max_size=12),
@@ -305,7 +306,7 @@ def test_what_is_not_http_at_all_gets_an_explanation_and_no_answer(data: bytes, 
     assert outputs_of(bytes([byte]) for byte in data) == (outputs, answer)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     st.sampled_from([POST, CHUNKED, GET, POST + CHUNKED]),
     st.integers(0, 2**32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,7 +149,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(STEPS)
 def test_no_order_of_events_leaves_anything_behind_or_passes_a_limit(steps: list[tuple[str, int]]) -> None:
     counted = peers(connections=6, half_open=4, connections_per_address=5, half_open_per_address=3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from broker_driver import ACCOUNT, ARN, REGION, V5, V311, Driver, grant
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.local.broker import Broker
@@ -87,7 +87,6 @@ def test_a_statement_without_the_condition_beside_it_is_enough() -> None:
     assert not d.hung_up
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(30, 300))
 def test_when_connect_is_asked_once_more_can_be_chosen(seconds: int) -> None:
     d = driver(reauthorise_after_seconds=seconds)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
+from depth import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tls_clients import MemoryClient, client_context, in_records
@@ -96,7 +97,7 @@ def test_data_right_behind_the_handshake_is_not_lost(certificates: Certificates,
     parts=st.lists(st.integers(1, 40_000), min_size=1, max_size=6),
     cuts=st.lists(st.integers(0, 120_000), max_size=6),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_several_records_in_one_call_and_records_in_pieces_are_joined(
     certificates: Certificates, context: ssl.SSLContext, parts: list[int], cuts: list[int]
 ) -> None:
@@ -232,7 +233,7 @@ def test_a_damaged_record_ends_in_an_error_that_keeps_what_came_before(
 
 
 @given(data=st.binary(min_size=1, max_size=300), at=st.integers(0, 2_000), shaken=st.booleans())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bytes_raise_anything_but_tls_errors(
     certificates: Certificates, context: ssl.SSLContext, data: bytes, at: int, shaken: bool
 ) -> None:

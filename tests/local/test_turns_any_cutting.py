@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from depth import examples
 from http_clients import allow_all, tls_socket
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,7 +91,7 @@ def _what_happens(
 
 @pytest.mark.parametrize("websocket", [False, True])
 def test_the_same_happens_however_bytes_are_cut_and_turns_are_divided(endpoint: LocalEndpoint, websocket: bool) -> None:
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=examples(50))
     @given(said=packets, end=ends, lengths=cuttings, wanted=st.sampled_from([1, 20, 1_000, 100_000]))
     def for_any(said: list[Packet], end: bytes, lengths: list[int], wanted: int) -> None:
         messages = [*(encode(packet, Version.MQTT5) for packet in (CONNECT, *said)), end]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
@@ -78,7 +79,7 @@ def read_by(peer: Connection, data: bytes) -> list[Event]:
     return list(peer.events())
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.lists(st.tuples(st.binary(max_size=300), st.booleans()), min_size=1, max_size=6),
     st.lists(st.integers(0, 10_000), max_size=10),
@@ -171,7 +172,7 @@ def test_a_huge_message_is_handed_on_and_not_kept() -> None:
     assert total == 1_000_000
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.integers(0, 2**32))
 def test_no_bytes_make_the_pipe_raise(seed: int) -> None:
     chance = random.Random(seed)
