@@ -85,7 +85,7 @@ class Message:
         expires_at = None
         if isinstance(expiry, int):
             expires_at = at + min(max(expiry, MIN_MESSAGE_EXPIRY_SECONDS), MAX_MESSAGE_EXPIRY_SECONDS)
-        return cls(topic, payload, qos, retain, publisher, kept, expires_at, _size(kept))
+        return cls(topic, payload, qos, retain, publisher, kept, expires_at, size_of(kept))
 
     def expired(self, at: float) -> bool:
         """Tell whether its time is over."""
@@ -102,7 +102,8 @@ class Message:
         return {**self.properties, Property.MESSAGE_EXPIRY_INTERVAL: max(milliseconds // 1_000, 0)}
 
 
-def _size(properties: Properties) -> int:
+def size_of(properties: Properties) -> int:
+    """Return how many bytes properties count where messages and wills wait."""
     size = 0
     for value in properties.values():
         if isinstance(value, (str, bytes)):

@@ -18,6 +18,7 @@ from iot_customauth_client.local.codec import (
     ConnAck,
     Connect,
     Decoder,
+    Disconnect,
     Property,
     Publish,
     ReasonCode,
@@ -186,6 +187,93 @@ def test_what_was_sent_and_not_acknowledged_counts_while_its_client_is_away() ->
     assert driver.broker.sizes()["held_bytes"] == 100 + OVERHEAD_BYTES
     driver.advance(601)
     assert driver.broker.sizes()["held_bytes"] == 0
+
+
+def willing(number: int, size: int, *, delay: int = 0, version: Version = V5, clean: bool = False) -> Connect:
+    delayed = {Property.WILL_DELAY_INTERVAL: delay} if delay else {}
+    kept = {Property.SESSION_EXPIRY_INTERVAL: 600} if version is V5 else {}
+    will = Will("w", b"x" * (size - OVERHEAD_BYTES - 1), properties=delayed)
+    return Connect(version, f"willing-{number}", clean, 60, will=will, properties=kept)
+
+
+def will_bytes(driver: Driver) -> int:
+    return driver.broker.sizes()["will_bytes"]
+
+
+def test_a_connect_whose_will_has_no_room_beside_all_others_is_refused() -> None:
+    driver = Driver(broker(BrokerLimits(max_will_bytes=2_000)))
+    driver.connect(1, willing(1, 1_000))
+    driver.connect(2, willing(2, 1_000, delay=60))
+    assert only(driver.connect(3, willing(3, 300)), ConnAck).reason_code == ReasonCode.QUOTA_EXCEEDED
+    assert driver.last(Refused).cause == "too_many_wills"
+    driver.connect(4, willing(4, 300, version=Version.MQTT311))
+    assert 4 in driver.hung_up
+    assert driver.last(Refused).reason_code is None
+    assert only(driver.connect(5), ConnAck).reason_code == ReasonCode.SUCCESS  # it has none
+    driver.close(2)
+    assert only(driver.connect(6, willing(3, 300)), ConnAck).reason_code == ReasonCode.QUOTA_EXCEEDED
+    driver.advance(61)  # now the will of the one that is away was published
+    assert only(driver.connect(7, willing(3, 300)), ConnAck).reason_code == ReasonCode.SUCCESS
+    assert will_bytes(driver) == 1_300
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_client_that_comes_back_with_its_will_takes_no_more_room(away: bool, clean: bool) -> None:
+    driver = Driver(broker(BrokerLimits(max_will_bytes=1_000)))
+    for number in range(1, 5):
+        packet = willing(1, 1_000, delay=60, clean=clean)
+        assert only(driver.connect(number, packet), ConnAck).reason_code == ReasonCode.SUCCESS
+        assert will_bytes(driver) == 1_000
+        if away:
+            driver.close(number)
+            assert will_bytes(driver) == 1_000
+    driver.connect(9, willing(1, 1_001, clean=clean))
+    assert driver.last(Refused).cause == "too_many_wills"
+
+
+@pytest.mark.parametrize("delay", [0, 60, 6_000])
+@pytest.mark.parametrize(
+    "end", ["close", "disconnect", "left", "kick", "prevented", "deleted", "deleted_away", "back_without", "too_many"]
+)
+def test_a_will_counts_until_it_is_published_or_forgotten(end: str, delay: int) -> None:
+    driver = Driver(broker(BrokerLimits(max_kept_sessions=1)))
+    driver.connect(1, willing(1, 1_000, delay=delay))
+    assert will_bytes(driver) == 1_000
+
+    def delete(*, session: bool = False, will: bool = False) -> None:
+        word = "API_INITIATED_DISCONNECT"
+        asked = driver.broker.disconnect(
+            "willing-1", word, clean_session=session, prevent_will_message=will, now=driver.now, at=driver.at
+        )
+        driver.carry_out(asked)
+
+    match end:
+        case "disconnect":
+            driver.receive(1, Disconnect(0))
+        case "left":
+            driver.carry_out(driver.broker.left(1, "it closed", now=driver.now, at=driver.at))
+        case "kick":
+            delete()
+        case "prevented":
+            delete(will=True)
+        case "deleted":
+            delete(session=True)
+        case _:
+            driver.close(1)
+    away = end in ("close", "kick", "deleted_away", "back_without", "too_many")
+    assert will_bytes(driver) == (1_000 if delay and away else 0)
+    match end:
+        case "deleted_away":
+            delete(session=True, will=True)
+        case "back_without":
+            driver.connect(2, Connect(V5, "willing-1", False, 60))
+        case "too_many":
+            driver.connect(2, keeping(2))
+            driver.close(2)
+        case _:
+            driver.advance(601)
+    assert will_bytes(driver) == 0
 
 
 def test_what_members_leave_behind_cannot_pile_up_in_their_group() -> None:
