@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from .codec import Version, Will
 from .holdings import OVERHEAD_BYTES
-from .message import size_of
+from .message import size_of, wide_size
 from .outbound import Outbound
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def will_size(will: Will | None) -> int:
     """Return how much a will counts in `Holdings.will_bytes`; 0 if there is none."""
     if will is None:
         return 0
-    return OVERHEAD_BYTES + len(will.topic) + len(will.payload) + size_of(will.properties)
+    return OVERHEAD_BYTES + len(will.payload) + size_of(will.properties) + wide_size(will.topic)
 
 
 class Session:

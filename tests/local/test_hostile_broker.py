@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ from iot_customauth_client.local.codec import (
     Decoder,
     Disconnect,
     Property,
+    PropertyValue,
     Publish,
     ReasonCode,
     SubAck,
@@ -98,6 +100,20 @@ def test_properties_count_where_messages_wait() -> None:
     )
     assert not outbound.offer(Delivery(heavy, False))
     assert outbound.offer(Delivery(Message("a", b"x" * 100_000, 1, False, None, NO_PROPERTIES, None), False))
+
+
+@pytest.mark.parametrize("letter", ["v", "\u00e9", "\u20ac", "\U0001f600"])
+def test_a_text_counts_as_the_memory_that_it_takes_and_not_as_its_characters(letter: str) -> None:
+    text = letter + "v" * 20_000
+    properties: dict[Property, PropertyValue] = {
+        Property.CONTENT_TYPE: text,
+        Property.USER_PROPERTY: (("k", text), (text, "")),
+    }
+    message = Message.of("a", b"x", qos=1, retain=False, publisher=None, properties=properties, at=0.0)
+    taken = 3 * sys.getsizeof(text)
+    assert taken < message.size < taken + 500
+    with_topic = Message.of(letter * 60, b"x", qos=1, retain=False, publisher=None, properties={}, at=0.0)
+    assert with_topic.size + OVERHEAD_BYTES >= sys.getsizeof(letter * 60)
 
 
 def test_retained_messages_are_bounded_in_bytes_too() -> None:
@@ -192,7 +208,7 @@ def test_what_was_sent_and_not_acknowledged_counts_while_its_client_is_away() ->
 def willing(number: int, size: int, *, delay: int = 0, version: Version = V5, clean: bool = False) -> Connect:
     delayed = {Property.WILL_DELAY_INTERVAL: delay} if delay else {}
     kept = {Property.SESSION_EXPIRY_INTERVAL: 600} if version is V5 else {}
-    will = Will("w", b"x" * (size - OVERHEAD_BYTES - 1), properties=delayed)
+    will = Will("w", b"x" * (size - OVERHEAD_BYTES), properties=delayed)
     return Connect(version, f"willing-{number}", clean, 60, will=will, properties=kept)
 
 
