@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from broker_driver import ACCOUNT, REGION, Driver, only
@@ -379,6 +380,35 @@ def test_retained_messages_that_expire_one_after_the_other_cost_the_same_for_eac
                 retained.keep(message)
 
     assert work(monkeypatch, flood) < 12 * 4 * size
+
+
+@pytest.mark.parametrize("how", ["takeover", "away"])
+def test_a_client_that_comes_and_goes_costs_no_more_for_the_messages_that_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    driver = Driver()
+    driver.connect(1, keeping(1))
+    driver.connect(2)
+    driver.subscribe(1, "a")
+    for _ in range(2_000):
+        driver.publish(2, "a", qos=1)
+    looked_at = itertools.count()
+    size = Message.size.fget
+    assert size is not None
+
+    def counted(message: Message) -> int:
+        next(looked_at)
+        return int(size(message))
+
+    driver.close(1)
+    monkeypatch.setattr(Message, "size", property(counted))
+    back = replace(keeping(1), clean_start=False)
+    for number in range(3, 13):
+        driver.connect(number, back)
+        if how == "away":
+            driver.close(number)
+    assert 10 < next(looked_at) < 10 * 800  # a window of 100 each time, and not 2,000
+    assert driver.broker.sizes()["queued"] + driver.broker.sizes()["in_flight"] == 2_000
 
 
 def test_looking_for_room_costs_nothing_while_no_retained_message_can_have_expired(
