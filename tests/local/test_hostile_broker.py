@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from broker_driver import ACCOUNT, REGION, Driver, only
+from broker_driver import ACCOUNT, REGION, Driver, everything_but, grant, only
 
 from iot_customauth_client.authorizer.event import build_event
 from iot_customauth_client.local import redaction
@@ -37,6 +37,7 @@ from iot_customauth_client.local.events import Disconnected, Dropped, Refused
 from iot_customauth_client.local.holdings import OVERHEAD_BYTES
 from iot_customauth_client.local.message import MAX_USER_PROPERTIES, Message
 from iot_customauth_client.local.outbound import Delivery, Outbound
+from iot_customauth_client.local.permissions import PUBLISH, SUBSCRIBE, Permissions
 from iot_customauth_client.local.retained import RetainedMessages
 from iot_customauth_client.local.routing import FilterTree
 from iot_customauth_client.local.shared_group import SharedGroup
@@ -445,6 +446,28 @@ def test_topics_that_nobody_subscribed_to_leave_nothing() -> None:
         driver.publish(1, f"topic/{number}")
     assert driver.broker.sizes() | {"policy_answers": 0} == before
     assert driver.broker.sizes()["policy_answers"] <= 512
+
+
+@pytest.mark.parametrize("letter", ["x", "\U0001f600"])
+@pytest.mark.parametrize("action", [PUBLISH, SUBSCRIBE])
+def test_answers_of_the_policies_are_not_kept_beyond_a_quarter_of_a_mebibyte(letter: str, action: str) -> None:
+    given = grant(*everything_but(SUBSCRIBE, "*"))  # a denial says more than what is allowed
+    permissions = Permissions(given, region=REGION, account=ACCOUNT, client_id="c")
+    before = permissions.decide(action, "first")
+    for number in range(1_500):
+        permissions.decide(action, f"{number}{letter}{'x' * 240}")
+        kept = [(topic, each.resource, each.explanation) for (_, topic), each in permissions._answers.items()]
+        assert len(kept) <= 512
+        if number % 50 == 0:
+            assert sum(sys.getsizeof(text) for texts in kept for text in texts) <= 256 * 1024
+    assert permissions.decide(action, "first") == before
+
+
+def test_answers_about_short_topics_have_room_for_five_hundred() -> None:
+    permissions = Permissions(grant(), region=REGION, account=ACCOUNT, client_id="c")
+    for number in range(500):
+        permissions.decide(PUBLISH, f"devices/{number}/state")
+    assert permissions.kept_answers == 500
 
 
 # -- what is told about it --------------------------------------------------------------------------------------------
