@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,12 +29,14 @@ from iot_customauth_client.local.codec import (
     SubAck,
     Subscribe,
     SubscribeRequest,
+    Unsubscribe,
     Version,
     Will,
     encode,
 )
 from iot_customauth_client.local.event_log import EventLog
-from iot_customauth_client.local.events import Disconnected, Dropped, Refused
+from iot_customauth_client.local.event_text import event_line
+from iot_customauth_client.local.events import Disconnected, Dropped, Refused, Unsubscribed
 from iot_customauth_client.local.holdings import OVERHEAD_BYTES
 from iot_customauth_client.local.message import MAX_USER_PROPERTIES, Message
 from iot_customauth_client.local.outbound import Delivery, Outbound
@@ -481,6 +484,40 @@ def test_texts_that_peers_choose_count_in_the_log() -> None:
     assert log.forgotten == 99
     log.append(Refused(1, "c", "client_id_invalid", None, "short"))
     assert len(log) == 2
+
+
+@pytest.mark.parametrize("filters", [("a",) * 40_000, tuple(f"{n:04x}\u20ac" for n in range(12_000))])
+def test_a_packet_with_thousands_of_filters_is_one_line_that_a_person_can_read(filters: tuple[str, ...]) -> None:
+    driver = Driver()
+    driver.connect(1)
+    driver.receive(1, Subscribe(1, tuple(SubscribeRequest(each, 0) for each in filters[:30_000])))
+    driver.receive(1, Unsubscribe(2, filters))
+    assert f"and {len(filters) - 50:,} more" in event_line(driver.last(Unsubscribed))
+    assert max(len(event_line(event)) for event in driver.events) < 2_000
+
+
+def test_what_a_list_of_an_event_takes_counts_in_the_log() -> None:
+    log = EventLog(max_payload_bytes=1_000_000)
+    for number in range(50):
+        log.append(Unsubscribed(1, "c", tuple(f"{number}/{each}\u20ac" for each in range(2_000))))
+    kept = [each for event in log.since(0) if isinstance(event, Unsubscribed) for each in event.topic_filters]
+    assert len(kept) >= 2_000
+    assert sum(map(sys.getsizeof, kept)) <= 1_000_000
+    for _ in range(2_000):
+        log.append(Refused(1, "c", "client_id_invalid", None, "\U0001f600" + "v" * 500))
+    assert len(log) < 1_000  # though each has no more than 501 characters
+
+
+def test_a_filter_that_is_named_a_thousand_times_is_told_once_that_it_was_unsubscribed() -> None:
+    driver = Driver()
+    driver.connect(1)
+    driver.connect(2)
+    driver.subscribe(1, "$aws/events/subscriptions/#")
+    driver.subscribe(2, "a", "b")
+    driver.received(1)
+    driver.receive(2, Unsubscribe(2, ("a",) * 1_000 + ("b", "none")))
+    (told,) = [message for message in driver.received(1) if "unsubscribed" in message.topic]
+    assert json.loads(told.payload)["topics"] == ["a", "b"]
 
 
 def test_a_request_of_thousands_of_values_is_not_looked_through_for_each_of_them() -> None:
