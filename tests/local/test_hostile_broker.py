@@ -79,6 +79,25 @@ def test_a_connect_of_300_kb_is_refused_before_the_rest_of_it_comes() -> None:
     assert decoder.buffered_bytes == 0
 
 
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize("kind", ["subscribe", "unsubscribe"])
+def test_no_more_than_a_thousand_topic_filters_of_one_packet_are_read(version: Version, kind: str) -> None:
+    def packet(count: int) -> bytes:
+        if kind == "subscribe":
+            return encode(Subscribe(1, (SubscribeRequest("a", 0),) * count), version)
+        return encode(Unsubscribe(1, ("a",) * count), version)
+
+    (read,) = Decoder(version=version).feed(packet(1_000))
+    assert isinstance(read, (Subscribe, Unsubscribe))
+    with pytest.raises(CodecError, match="more than 1,000 topic filters") as refused:
+        Decoder(version=version).feed(packet(1_001))
+    driver = Driver()
+    driver.connect(1, version=version)
+    driver.carry_out(driver.broker.malformed(1, refused.value, version, now=driver.now, at=driver.at))
+    assert driver.disconnects(1) == ([ReasonCode.QUOTA_EXCEEDED] if version is V5 else [])
+    assert "1,000 topic filters" in driver.last(Disconnected).explanation
+
+
 def test_a_message_has_a_thousand_user_properties_at_most() -> None:
     driver = Driver()
     driver.connect(1)
