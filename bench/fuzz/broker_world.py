@@ -110,6 +110,7 @@ class World:
             max_queued_messages=pick(dice, (3, 3, 15, 40)) if small else 1_000,
             max_queued_bytes=pick(dice, (8, 40, 4_000)) if small else 1_000_000,
             max_flying_bytes=pick(dice, (4, 30, 1_000)) if small else 1_000_000,
+            max_will_bytes=pick(dice, (300, 1_100)) if small else 100_000,
             max_retained_messages=2 if small else 100,
             max_kept_sessions=2 if small else 100,
             max_shared_members=2 if small else 100,
@@ -425,6 +426,8 @@ class World:
         ensure(not sizes["wills_due"] and not sizes["overflowed"], "nothing is left to be settled")
         ensure(sizes["retained"] <= self.limits.max_retained_messages, "retained messages are bounded")
         ensure(sizes["kept_sessions"] <= self.limits.max_kept_sessions, "kept sessions are bounded")
+        ensure(sizes["will_bytes"] <= self.limits.max_will_bytes, "wills are bounded")
+        ensure(not sizes["will_bytes"] or sizes["sessions"], "a will is of somebody who may come back, or is there")
         ensure(not sizes["flying_bytes"] or sizes["in_flight"], "what flies is in flight")
         most = sizes["sessions"] * (self.limits.max_queued_messages + 100)
         ensure(sizes["queued"] <= most, "what waits is bounded")

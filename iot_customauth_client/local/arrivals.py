@@ -160,6 +160,13 @@ class Arrivals:
             new_uuid=self._new_uuid,
             report=report,
         )
+        if packet.will is not None and not self._sessions.has_room_for_will(admission.client_id, packet.will):
+            raise RefusedConnect(
+                ReasonCode.QUOTA_EXCEEDED,
+                "too_many_wills",
+                "the endpoint keeps no more wills: those of all clients together would take more bytes than it has for "
+                "them, and that of a client that is away counts until its delay is over",
+            )
         limit = number_of(packet, Property.MAXIMUM_PACKET_SIZE)
         if limit is not None and len(encode(admission.acknowledgement, packet.version)) > limit:
             raise RefusedConnect(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..limits import MAX_SUBSCRIPTIONS_PER_ACCOUNT
-from .holdings import MAX_FLYING_BYTES, MAX_HELD_BYTES
+from .holdings import MAX_FLYING_BYTES, MAX_HELD_BYTES, MAX_WILL_BYTES
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from .retained import MAX_RETAINED_MESSAGES
 from .sessions import MAX_KEPT_SESSIONS
@@ -25,6 +25,8 @@ class BrokerLimits:
     max_held_bytes: what may wait for all clients together; past it, as past the bounds of one.
     max_flying_bytes: what may be unacknowledged by all connected clients together; past it each gets one message at a
         time.
+    max_will_bytes: wills of all clients together, whether connected or away; a CONNECT whose will does not fit is
+        refused with code 151.
     max_subscriptions: of all sessions together; one more is refused with code 151.
     max_retained_messages: of all topics together; one more is refused with code 151.
     max_kept_sessions: without a connection; one more ends the one that was left first.
@@ -35,6 +37,7 @@ class BrokerLimits:
     max_queued_bytes: int = MAX_QUEUED_BYTES
     max_held_bytes: int = MAX_HELD_BYTES
     max_flying_bytes: int = MAX_FLYING_BYTES
+    max_will_bytes: int = MAX_WILL_BYTES
     max_subscriptions: int = MAX_SUBSCRIPTIONS_PER_ACCOUNT
     max_retained_messages: int = MAX_RETAINED_MESSAGES
     max_kept_sessions: int = MAX_KEPT_SESSIONS

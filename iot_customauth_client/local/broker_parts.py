@@ -65,7 +65,7 @@ class BrokerParts:
     ) -> Self:
         """Make all parts; the arguments are those of `Broker`."""
         agenda = Agenda()
-        holdings = Holdings(limits.max_held_bytes, limits.max_flying_bytes)
+        holdings = Holdings(limits.max_held_bytes, limits.max_flying_bytes, limits.max_will_bytes)
         post = Post(faults, agenda)
         answers = Answers(post, new_uuid)
         account_quotas = AccountQuotas() if quotas == "aws" else None

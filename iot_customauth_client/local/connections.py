@@ -102,7 +102,7 @@ class Connections:
     def add(self, live: LiveConnection, life_seconds: int | None, moment: Moment) -> None:
         """Take a connection in, which may live for so long."""
         self._live[live.number] = live
-        live.session.connection = live
+        self._sessions.enter(live)
         self._plan_reauthorisation(live, moment)
         if life_seconds is None:
             return

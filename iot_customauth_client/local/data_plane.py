@@ -88,7 +88,7 @@ class DataPlane:
             self._connections.kick(live, reason, explanation, moment, effects, cause=cause)
         elif clean_session:
             if prevent_will_message:
-                session.will = None
+                self._sessions.take_back_will(session)
             self._sessions.end(session, "deleted", effects)
 
     def publish(self, message: Message, moment: Moment, effects: list[Effect]) -> None:

@@ -350,7 +350,7 @@ class Dialogue:
 
     def _unsubscribe(self, live: LiveConnection, packet: Unsubscribe, moment: Moment, effects: list[Effect]) -> None:
         reason_codes: list[int] = []
-        removed = [each for each in packet.topic_filters if each in live.session.subscriptions]
+        removed = [each for each in dict.fromkeys(packet.topic_filters) if each in live.session.subscriptions]
         for topic_filter in packet.topic_filters:
             try:
                 check_topic_filter(topic_filter)

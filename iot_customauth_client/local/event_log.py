@@ -15,6 +15,7 @@ import asyncio
 import collections
 import contextlib
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ from .words import counted
 MAX_EVENTS: Final = 100_000
 """Events kept."""
 MAX_PAYLOAD_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of payloads, and characters of texts, kept with them; counted once per event."""
+"""Of payloads and texts, in memory, kept with them; counted once per event."""
 _LONG = 512  # a text within an event is counted from here: most are short, and counting takes time
 
 _SHOWN_ON_TIMEOUT = 5
@@ -291,13 +292,17 @@ def _size(event: Event) -> int:
 def _text_size(value: object) -> int:
     match value:
         case str():
-            return len(value) if len(value) >= _LONG else 0
+            return sys.getsizeof(value) if len(value) >= _LONG or not value.isascii() else 0
         case tuple() | list():
             members = cast("Sequence[object]", value)
-            return sum(len(each) if isinstance(each, str) else _text_size(each) for each in members) + 8 * len(members)
+            texts = sum(sys.getsizeof(each) if isinstance(each, str) else _text_size(each) for each in members)
+            return texts + 8 * len(members)
         case dict():
             pairs = cast("dict[str, object]", value).items()
-            return sum(len(name) + (len(each) if isinstance(each, str) else _text_size(each)) for name, each in pairs)
+            return sum(
+                sys.getsizeof(name) + (sys.getsizeof(each) if isinstance(each, str) else _text_size(each))
+                for name, each in pairs
+            )
         case _:
             return 0
 

@@ -82,6 +82,8 @@ def event_json(event: Event) -> str:
     return json.dumps(event.fields(), ensure_ascii=False, default=str).translate(_JSON_CONTROLS)
 
 
+_MOST_LISTED = 50  # of one list: all that a client may have subscribed to
+
 # A client chooses its id and its topics: no text of it may move the cursor of a terminal or begin another line.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 # JSON itself escapes the first 32 only. The others can stand nowhere in it but in a text, so the text stays the same.
@@ -109,7 +111,12 @@ def _over(transport: object) -> str:
 
 
 def _list(values: object) -> str:
-    return ", ".join(map(str, values)) or "none" if isinstance(values, list) else str(values)
+    """Show the first few: a packet has room for 48,000 topic filters, of which a person reads none."""
+    if not isinstance(values, list):
+        return str(values)
+    more = len(values) - _MOST_LISTED
+    listed = ", ".join(map(str, values[:_MOST_LISTED]))
+    return f"{listed} and {more:,} more" if more > 0 else listed or "none"
 
 
 def _domain(name: object) -> str:

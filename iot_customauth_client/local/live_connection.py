@@ -12,7 +12,7 @@ from .codec import Connect, Packet, Property, Version, Will, encode
 from .permissions import Permissions
 from .presence import Presence
 from .quotas import ConnectionQuotas
-from .session import Session
+from .session import Session, will_size
 from .topic_aliases import IncomingAliases, OutgoingAliases
 
 _RECEIVE_MAXIMUM: Final = 65_535  # MQTT 5, section 3.1.2.11.3: the value when the client gives none
@@ -46,6 +46,7 @@ class LiveConnection:
         "unanswered",
         "version",
         "will",
+        "will_size",
     )
 
     def __init__(
@@ -82,6 +83,8 @@ class LiveConnection:
         self.unanswered: Final[set[int]] = set()
         """Packet identifiers of QoS 1 from the client that got no PUBACK yet: only a fault keeps one back."""
         self.will: Will | None = packet.will
+        self.will_size: Final = will_size(packet.will)
+        """What its will counts until the connection has ended."""
         self.overflowed = False
         """Its queue is full: it is about to be dropped, and nothing more is put in."""
         self.last_heard = now

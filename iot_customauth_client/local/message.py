@@ -4,6 +4,7 @@ One message is shared by all its deliveries, so it is frozen. It keeps only thos
 to hand on (MQTT 5, section 3.3.2.3); what belongs to one hop, such as a topic alias, never gets in.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -26,7 +27,7 @@ _HANDED_ON: Final = frozenset(
 MAX_USER_PROPERTIES: Final = 1_000
 """Of one message. Our own bound, far above any use: 29,000 empty ones fit into a packet, and each costs its time anew
 for every subscriber."""
-_PAIR_BYTES: Final = 128  # a pair of strings, whatever it holds
+_PAIR_BYTES: Final = 64  # a pair, beside its two strings
 
 
 def too_many_user_properties(properties: Properties) -> str | None:
@@ -45,7 +46,7 @@ class Message:
     publisher: client id of who published it; None for the endpoint itself.
     properties: what is handed on unchanged; user properties in their order.
     expires_at: after which it is not delivered any more, on the clock that can be moved; None for never.
-    properties_size: what the properties add to `size`.
+    properties_size: what the properties, and a topic with other than ASCII characters, add to `size`.
     """
 
     topic: str
@@ -59,7 +60,7 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Bytes that count where messages wait: payload and properties."""
+        """Bytes that count where messages wait: payload, properties, and a topic that takes much more than others."""
         return len(self.payload) + self.properties_size
 
     @classmethod
@@ -78,14 +79,14 @@ class Message:
 
         The message expiry is clamped to 1..604,800 s (AWS page "MQTT").
         """
-        if not properties:
+        if not properties and topic.isascii():
             return cls(topic, payload, qos, retain, publisher, NO_PROPERTIES, None)
         kept = {key: value for key, value in properties.items() if key in _HANDED_ON}
         expiry = properties.get(Property.MESSAGE_EXPIRY_INTERVAL)
         expires_at = None
         if isinstance(expiry, int):
             expires_at = at + min(max(expiry, MIN_MESSAGE_EXPIRY_SECONDS), MAX_MESSAGE_EXPIRY_SECONDS)
-        return cls(topic, payload, qos, retain, publisher, kept, expires_at, _size(kept))
+        return cls(topic, payload, qos, retain, publisher, kept, expires_at, size_of(kept) + wide_size(topic))
 
     def expired(self, at: float) -> bool:
         """Tell whether its time is over."""
@@ -102,11 +103,22 @@ class Message:
         return {**self.properties, Property.MESSAGE_EXPIRY_INTERVAL: max(milliseconds // 1_000, 0)}
 
 
-def _size(properties: Properties) -> int:
+def size_of(properties: Properties) -> int:
+    """Return how many bytes properties count where messages and wills wait: what they take in memory.
+
+    Not what they took on the wire: one character outside the Basic Multilingual Plane makes a text of ASCII characters
+    take four bytes for each of them.
+    """
     size = 0
     for value in properties.values():
         if isinstance(value, (str, bytes)):
-            size += len(value)
+            size += sys.getsizeof(value)
         elif isinstance(value, tuple):
-            size += sum(_PAIR_BYTES + len(pair[0]) + len(pair[1]) for pair in value if isinstance(pair, tuple))
+            pairs = (pair for pair in value if isinstance(pair, tuple))
+            size += sum(_PAIR_BYTES + sys.getsizeof(name) + sys.getsizeof(text) for name, text in pairs)
     return size
+
+
+def wide_size(topic: str) -> int:
+    """Return what a topic counts: nothing if it is ASCII, since the overhead of each message has room for that."""
+    return 0 if topic.isascii() else sys.getsizeof(topic)

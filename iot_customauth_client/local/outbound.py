@@ -90,6 +90,7 @@ class Outbound:
         self._taken_ids: dict[int, float] = {}
         """Identifiers of what is not acknowledged, and when it was sent first."""
         self._stored: deque[Delivery] = deque()
+        """From before this connection; none of them of a shared subscription."""
         self._queue: deque[Delivery] = deque()
         self._queued_bytes = 0
         self._first_expiry = inf
@@ -139,7 +140,7 @@ class Outbound:
         size = delivery.message.size
         if not self.has_room(size):
             return False
-        (self._queue if self.window else self._stored).append(delivery)
+        (self._queue if self.window or delivery.shared is not None else self._stored).append(delivery)
         self._count(1, size)
         self._first_expiry = min(self._first_expiry, _expiry(delivery))
         return True
@@ -211,22 +212,22 @@ class Outbound:
         """Keep what is unacknowledged until the session is resumed; nothing is sent before that.
 
         Returns, in their order, the deliveries of shared subscriptions: they are not kept, but for others to take.
+        Goes through what came since the session was resumed, and no more: a full queue that is gone through for each
+        of a hundred takeovers would keep all others waiting.
         """
         self.window = 0
         unacknowledged = [*self._in_flight.items(), *self._again]
-        waiting = list(self._waiting())
-        shared = [each for each in (*(delivery for _, delivery in unacknowledged), *waiting) if each.shared is not None]
+        shared = [delivery for _, delivery in unacknowledged if delivery.shared is not None]
+        waiting = [delivery for delivery in self._queue if delivery.shared is not None]
         self._count_again(-1)
         self._land()
         self._again = [entry for entry in unacknowledged if entry[1].shared is None]
         self._count_again(1)
         self._taken_ids = {packet_id: self._taken_ids[packet_id] for packet_id, _ in self._again}
-        self._stored = deque(delivery for delivery in waiting if delivery.shared is None)
+        self._stored.extend(delivery for delivery in self._queue if delivery.shared is None)
         self._queue.clear()
-        self._count(
-            len(self._stored) - len(waiting), sum(each.message.size for each in self._stored) - self._queued_bytes
-        )
-        return shared
+        self._count(-len(waiting), -sum(delivery.message.size for delivery in waiting))
+        return [*shared, *waiting]
 
     def shed(self) -> list[Delivery]:
         """Take out of what is to be sent again, from its end, what is too much for all clients together.

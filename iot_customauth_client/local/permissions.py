@@ -5,6 +5,7 @@ grant makes another `Permissions`. The answers are kept, since a device publishe
 many is bounded, since a client chooses the topics.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -23,6 +24,9 @@ SUBSCRIBE: Final = "iot:Subscribe"
 RECEIVE: Final = "iot:Receive"
 
 _KEPT_ANSWERS: Final = 512
+_KEPT_BYTES: Final = 256 * 1024
+"""Of the answers of one connection, in memory: a client chooses their topics, and a denial has much to say."""
+_ANSWER_BYTES: Final = 256  # of one answer, beside its texts
 
 # AWS page "AWS IoT Core policy actions": the kind of resource that each action on topics is checked against.
 _RESOURCE: Final[dict[str, Callable[[str, str, str], str]]] = {
@@ -44,6 +48,7 @@ class Permissions:
         "_connect_context",
         "_context",
         "_grant",
+        "_kept_bytes",
         "_region",
     )
 
@@ -59,6 +64,7 @@ class Permissions:
         self._context = Context(client_id, grant.source_ip, domain_name=grant.server_name, thing_name=thing_name)
         self._connect_context = self._context
         self._answers: dict[tuple[str, str], Decision] = {}
+        self._kept_bytes = 0
 
     def connect(self, packet: Connect) -> Decision:
         """Decide `iot:Connect`. Only here do the connect attributes and the will's topic stand in the context.
@@ -105,9 +111,12 @@ class Permissions:
         decision = self._answers.get(key)
         if decision is None:
             decision = evaluate(self._grant.policies, action, self.resource(action, topic), self._context)
-            if len(self._answers) >= _KEPT_ANSWERS:
+            size = _ANSWER_BYTES + sum(map(sys.getsizeof, (topic, decision.resource, decision.explanation)))
+            if len(self._answers) >= _KEPT_ANSWERS or self._kept_bytes + size > _KEPT_BYTES:
                 self._answers.clear()
+                self._kept_bytes = 0
             self._answers[key] = decision
+            self._kept_bytes += size
         return decision
 
     @property

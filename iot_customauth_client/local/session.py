@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .codec import Version, Will
+from .holdings import OVERHEAD_BYTES
+from .message import size_of, wide_size
 from .outbound import Outbound
 
 if TYPE_CHECKING:
@@ -38,6 +40,18 @@ class LastWill:
     connection: int
     client_id: str
     will: Will
+
+    @property
+    def size(self) -> int:
+        """How much it counts in `Holdings.will_bytes`."""
+        return will_size(self.will)
+
+
+def will_size(will: Will | None) -> int:
+    """Return how much a will counts in `Holdings.will_bytes`; 0 if there is none."""
+    if will is None:
+        return 0
+    return OVERHEAD_BYTES + len(will.payload) + size_of(will.properties) + wide_size(will.topic)
 
 
 class Session:

@@ -28,7 +28,7 @@ from .live_connection import LiveConnection, number_of
 from .moment import Moment
 from .outbound import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Outbound
 from .router import Router
-from .session import LastWill, Session
+from .session import LastWill, Session, will_size
 
 MAX_KEPT_SESSIONS: Final = 10_000
 """Sessions without a connection; one more ends the one that has been left longest. Our own bound."""
@@ -112,7 +112,7 @@ class Sessions:
             elif session.version is not packet.version:
                 self.end(session, "other_version", effects)
             else:
-                self._take_back_will(session)
+                self.take_back_will(session)
                 self._stop_ending(session)
                 session.expiry_seconds = expiry_seconds
                 return session, True
@@ -130,6 +130,21 @@ class Sessions:
         """Change how long a session is kept, from its client's DISCONNECT."""
         session.expiry_seconds = min(expiry_seconds, self.max_expiry_seconds)
 
+    def has_room_for_will(self, client_id: str, will: Will) -> bool:
+        """Tell whether a CONNECT may bring this will, which takes the place of the last one of the same client id."""
+        session = self._by_client_id.get(client_id)
+        replaced = 0
+        if session is not None and session.connection is not None:
+            replaced = session.connection.will_size
+        elif session is not None and session.will is not None:
+            replaced = session.will.size
+        return self._holdings.has_room_for_will(will_size(will) - replaced)
+
+    def enter(self, live: LiveConnection) -> None:
+        """Take in the connection of a session that was opened."""
+        live.session.connection = live
+        self._holdings.will_bytes += live.will_size
+
     def leave(self, live: LiveConnection, moment: Moment, effects: list[Effect], *, cause: str | None = None) -> None:
         """Keep a session whose connection ended, or end it.
 
@@ -138,8 +153,10 @@ class Sessions:
         session = live.session
         session.connection = None
         deliveries = self._router.suspend(session, effects)
+        self._holdings.will_bytes -= live.will_size
         if live.will is not None:
             session.will = LastWill(live.number, live.client_id, live.will)
+            self._holdings.will_bytes += session.will.size
         if not session.expiry_seconds or cause is not None:
             self.end(session, cause, effects)
         else:
@@ -157,6 +174,15 @@ class Sessions:
         self._router.forget(session, effects)
         session.outbound.end()
 
+    def take_back_will(self, session: Session) -> None:
+        """Forget the will of a session whose client is away: it will not be published."""
+        if session.will is not None:
+            self._holdings.will_bytes -= session.will.size
+            session.will = None
+        if session.will_due is not None:
+            session.will_due.cancel()
+            session.will_due = None
+
     def take_wills(self) -> Iterator[LastWill]:
         """Take out the wills that are due, including those that become due meanwhile."""
         while self._wills:
@@ -169,6 +195,7 @@ class Sessions:
             "kept_sessions": len(self._kept),
             "held_bytes": self._holdings.held_bytes,
             "flying_bytes": self._holdings.flying_bytes,
+            "will_bytes": self._holdings.will_bytes,
             "wills_due": len(self._wills),
             "in_flight": sum(session.outbound.in_flight for session in self._by_client_id.values()),
             "queued": sum(session.outbound.queued for session in self._by_client_id.values()),
@@ -206,13 +233,7 @@ class Sessions:
     def _release_will(self, session: Session) -> None:
         if session.will is not None:
             self._wills.append(session.will)
-        self._take_back_will(session)
-
-    def _take_back_will(self, session: Session) -> None:
-        session.will = None
-        if session.will_due is not None:
-            session.will_due.cancel()
-            session.will_due = None
+        self.take_back_will(session)
 
 
 def _will_delay(will: Will) -> int:

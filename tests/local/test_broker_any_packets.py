@@ -40,6 +40,7 @@ from iot_customauth_client.local.codec import (
 )
 from iot_customauth_client.local.events import Closed, Connected, Disconnected
 from iot_customauth_client.local.faults import Fault
+from iot_customauth_client.local.session import will_size
 
 NUMBERS = st.integers(1, 6)
 VERSIONS = st.sampled_from([V311, V5])
@@ -47,6 +48,7 @@ CLIENT_IDS = st.sampled_from(["one", "two", "three", ""])
 TOPICS = st.sampled_from(["a", "a/b", "forbidden", "$aws/a"])
 FILTERS = st.sampled_from(["a", "a/b", "#", "a/#", "+/b", "forbidden", "$share/g/a", "$share/g/#", "$share/h/a"])
 KEPT = {"retained"}
+MAX_WILL_BYTES = 1_100  # four of them
 FAULTS = [
     Fault("swallow", "CONNACK"),
     Fault("delay", "CONNACK", seconds=5),
@@ -117,7 +119,11 @@ class AnyClients(RuleBasedStateMachine):
             account="123456789012",
             quotas=quotas,
             limits=BrokerLimits(
-                max_queued_messages=3, max_retained_messages=2, max_kept_sessions=2, max_shared_members=2
+                max_queued_messages=3,
+                max_will_bytes=MAX_WILL_BYTES,
+                max_retained_messages=2,
+                max_kept_sessions=2,
+                max_shared_members=2,
             ),
         )
 
@@ -222,6 +228,13 @@ class AnyClients(RuleBasedStateMachine):
         assert sizes["wills_due"] == sizes["overflowed"] == 0
         assert sizes["retained"] <= 2
         assert sizes["kept_sessions"] <= 2
+
+    @invariant()
+    def wills_are_counted_as_long_as_they_are_held(self) -> None:
+        broker = self.driver.broker
+        connected = sum(will_size(live.will) for live in broker._connections)
+        waiting = sum(each.will.size for each in broker._sessions._by_client_id.values() if each.will is not None)
+        assert broker.sizes()["will_bytes"] == connected + waiting <= MAX_WILL_BYTES
 
     def teardown(self) -> None:
         for slot in self.numbers:

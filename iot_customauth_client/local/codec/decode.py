@@ -7,7 +7,7 @@ Each has a short way for the usual packet (a topic that was read before, no prop
 whatever is not exactly that goes the long way, where all rules are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Final, TypeAlias
 
 from . import rules
@@ -39,6 +39,10 @@ from .properties import NO_PROPERTIES
 from .property_block import read_properties
 from .reason_codes import ReasonCode
 from .violations import Violation, malformed
+
+MAX_TOPIC_FILTERS: Final = 1_000
+"""Of one SUBSCRIBE or UNSUBSCRIBE. Our own bound, far above any use: 48,000 fit into a packet, and whoever reads them
+all has time for nobody else meanwhile."""
 
 Reader: TypeAlias = Callable[[int, bytes, int, int, Version], Packet]
 
@@ -184,6 +188,7 @@ def _read_subscribe(_flags: int, data: bytes, offset: int, end: int, version: Ve
     reserved = 0xC0 if version is MQTT5 else 0xFC
     requests: list[SubscribeRequest] = []
     while offset < end:
+        _check_room(requests)
         topic_filter, offset = read_string(data, offset, end, "topic filter")
         options, offset = read_byte(data, offset, end, "subscription options")
         if options & reserved:
@@ -196,6 +201,12 @@ def _read_subscribe(_flags: int, data: bytes, offset: int, end: int, version: Ve
     packet = Subscribe(packet_id, tuple(requests), properties)
     rules.check_subscribe(packet, version)
     return packet
+
+
+def _check_room(topic_filters: Sized) -> None:
+    if len(topic_filters) >= MAX_TOPIC_FILTERS:
+        sentence = f"it has more than {MAX_TOPIC_FILTERS:,} topic filters, which is all that this endpoint reads of one"
+        raise Violation(ReasonCode.PACKET_TOO_LARGE, sentence)
 
 
 def _read_suback(_flags: int, data: bytes, offset: int, end: int, version: Version) -> SubAck:
@@ -211,6 +222,7 @@ def _read_unsubscribe(_flags: int, data: bytes, offset: int, end: int, version: 
     properties, offset = read_properties(data, offset, end, version, PacketType.UNSUBSCRIBE)
     topic_filters: list[str] = []
     while offset < end:
+        _check_room(topic_filters)
         topic_filter, offset = read_string(data, offset, end, "topic filter")
         topic_filters.append(topic_filter)
     packet = Unsubscribe(packet_id, tuple(topic_filters), properties)
