@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import ANY
 
 import paho.mqtt.client as paho
 import pytest
@@ -188,6 +189,32 @@ def test_mqtt_over_websocket_is_mqtt(websocket: LocalEndpoint, version: Version)
         assert client.closed_with == 1000
     event = websocket.wait_for(events.Disconnected, connection=1, timeout=5)
     assert event.reason == "CLIENT_INITIATED_DISCONNECT"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [Publish("secret", b"x", 1, packet_id=1), Subscribe(1, (SubscribeRequest("secret", 1),))],
+    ids=["publish", "subscribe"],
+)
+def test_a_denial_is_as_over_tls(make_endpoint: MakeEndpoint, asked: Publish | Subscribe) -> None:
+    function = Recording()
+    function.result = allowing("iot:Connect", "*")
+    endpoint = make_endpoint({"a": function})
+    with WebSocketClient(endpoint, headers={NAME: "a"}) as client:
+        connected(client)
+        client.send(asked)
+        answer = client.receive()
+        assert isinstance(answer, PubAck | SubAck)
+        assert (answer.reason_codes if isinstance(answer, SubAck) else (answer.reason_code,)) == (135,)
+        client.send(Publish("secret", b"x", 0))
+        assert client.receive() == Disconnect(135, properties=ANY)
+        assert client.receive() is None
+    with WebSocketClient(endpoint, Version.MQTT311, headers={NAME: "a"}) as client:
+        connected(client)
+        client.send(asked)
+        assert client.receive() is None
+    ends = [endpoint.wait_for(events.Disconnected, connection=number, timeout=5) for number in (1, 2)]
+    assert [end.reason for end in ends] == ["AUTH_ERROR", "AUTH_ERROR"]
 
 
 def test_packets_may_be_cut_and_joined_by_messages_and_sent_at_once(websocket: LocalEndpoint) -> None:
