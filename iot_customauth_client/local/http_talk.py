@@ -81,6 +81,7 @@ class HttpTalk:
         self._door = HttpDoor()
         self._busy = False
         self._kept: _KeptGrant | None = None
+        self._plus_is_space: Final = self._server.choices.plus_in_query == "space"
 
     # -- called by the connection ------------------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ class HttpTalk:
         presented = Presented(
             self._line.server_name,
             HttpPart(request.headers, target.query),
-            plus_is_space=self._server.choices.plus_in_query == "space",
+            plus_is_space=self._plus_is_space,
         )
         exchange = _Exchange(request, target, presented, str(uuid4()))
         self._tell(exchange)
@@ -282,7 +283,7 @@ class HttpTalk:
     def _publish(self, exchange: _Exchange, grant: Grant) -> None:
         server = self._server
         try:
-            publication = read_publication(exchange.request, exchange.target)
+            publication = read_publication(exchange.request, exchange.target, plus_is_space=self._plus_is_space)
         except InvalidPublish as error:
             self._refuse(exchange.trace_id, refused(400, "publish_invalid", str(error)))
             return

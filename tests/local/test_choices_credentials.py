@@ -23,7 +23,19 @@ from mqtt_wire import WireClient
 
 from iot_customauth_client.clock import ManualClock
 from iot_customauth_client.local import Choices, LocalAuthorizer, LocalEndpoint
-from iot_customauth_client.local.codec import ConnAck, Connect, Disconnect, PingReq, PingResp, Version
+from iot_customauth_client.local.codec import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    PingReq,
+    PingResp,
+    Property,
+    Publish,
+    SubAck,
+    Subscribe,
+    SubscribeRequest,
+    Version,
+)
 
 MakeEndpoint = Callable[..., LocalEndpoint]
 NAMED = "user?x-amz-customauthorizer-name=a"
@@ -261,6 +273,20 @@ def test_a_plus_that_was_not_encoded_is_kept_or_becomes_a_space(
     assert len(function.events) == (2 if accepted else 0)
     if not accepted:
         assert "%2B" in str(endpoint.wait_for("refused", timeout=5, cause="signature_invalid"))
+
+
+@pytest.mark.parametrize(("choice", "told"), [("kept", "application/senml+json"), ("space", "application/senml json")])
+def test_a_plus_in_the_query_of_a_publish_is_kept_or_becomes_a_space(
+    make_endpoint: MakeEndpoint, choice: Any, told: str
+) -> None:
+    endpoint = make_endpoint({"a": allow_all}, choices=Choices(plus_in_query=choice))
+    with WireClient(endpoint).connected(username=NAMED) as subscriber, HttpClient(endpoint) as client:
+        subscriber.send(Subscribe(1, (SubscribeRequest("t", 0),)))
+        assert isinstance(subscriber.receive(), SubAck)
+        assert client.post(f"/topics/t?{NAME}=a&contentType=application/senml+json").status == 200
+        message = subscriber.receive()
+        assert isinstance(message, Publish)
+        assert message.properties == {Property.CONTENT_TYPE: told}
 
 
 def test_a_plus_in_a_header_is_always_kept(make_endpoint: MakeEndpoint, function: Recording) -> None:
