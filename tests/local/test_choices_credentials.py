@@ -303,6 +303,28 @@ def test_a_plus_in_a_header_is_always_kept(make_endpoint: MakeEndpoint, function
         )
 
 
+@pytest.mark.parametrize(("choice", "accepted"), [("raw", False), ("decoded", True)])
+def test_a_percent_encoded_signature_in_a_header_is_refused_or_decoded(
+    make_endpoint: MakeEndpoint, function: Recording, choice: Any, accepted: bool
+) -> None:
+    endpoint = signed(make_endpoint, function, Choices(signature_in_header=choice))
+    encoded = {NAME: "a", "token": TOKEN, "x-amz-customauthorizer-signature": quote(SIGNATURE_VALUE, safe="")}
+    with HttpClient(endpoint) as client:
+        assert client.post("/topics/t", **encoded).status == (200 if accepted else 403)
+        assert post_with_headers(client).status == 200
+    if accepted:
+        with WebSocketClient(endpoint, headers=encoded) as client:
+            answer = client.connect()
+            assert isinstance(answer, ConnAck)
+            assert answer.reason_code == 0
+        assert [event["token"] for event in function.events] == [TOKEN] * 3
+        assert function.events[0]["protocolData"]["http"]["headers"]["x-amz-customauthorizer-signature"] != (
+            SIGNATURE_VALUE
+        )
+    else:
+        assert "signature_in_header" in str(endpoint.wait_for("refused", timeout=5, cause="signature_invalid"))
+
+
 # -- what the function is told ----------------------------------------------------------------------------------------
 
 
