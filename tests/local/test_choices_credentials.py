@@ -310,7 +310,7 @@ def test_a_percent_encoded_signature_in_a_header_is_refused_or_decoded(
     endpoint = signed(make_endpoint, function, Choices(signature_in_header=choice))
     encoded = {NAME: "a", "token": TOKEN, "x-amz-customauthorizer-signature": quote(SIGNATURE_VALUE, safe="")}
     with HttpClient(endpoint) as client:
-        assert client.post("/topics/t", **encoded).status == (200 if accepted else 403)
+        assert client.post("/topics/t", b"", **encoded).status == (200 if accepted else 403)
         assert post_with_headers(client).status == 200
     if accepted:
         with WebSocketClient(endpoint, headers=encoded) as client:
