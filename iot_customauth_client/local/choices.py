@@ -29,7 +29,7 @@ class Choices:
             CONNACK (page "MQTT") without saying when; its SDKs' tests take a connection that just ends too.
             `135`, `134`, or `"hang_up"`: no CONNACK. A denial by the policy is 135 in any case.
         refused_upgrade_status: the HTTP status of a WebSocket upgrade whose credentials are refused: `403` or `401`.
-            AWS documents 403 for HTTPS publishes only.
+            AWS documents 403 for HTTPS publishes only. One with AWS credentials (SigV4) gets 403 in any case, as seen.
         unknown_authorizer_status_https: the HTTP status of a publish that names an unknown authorizer, or none where
             there is no default one: `403` or `401`. Of 403 AWS documents wrong signatures and denials only.
         unknown_server_name: how a TLS handshake ends whose server name (SNI) is absent or not served. AWS documents

@@ -228,7 +228,9 @@ class HttpTalk:
         refusal = refuse_upgrade(exchange.request)
         if refusal is None:
             wrong = self._line.authentication.check_upgrade(exchange.presented)
-            status = self._server.choices.refused_upgrade_status
+            # Of AWS credentials 403 was seen at the service; of others nobody has told.
+            signed = wrong is not None and wrong.cause == "sigv4"
+            status = 403 if signed else self._server.choices.refused_upgrade_status
             refusal = forbidden(wrong.cause, wrong.explanation, status=status) if wrong else None
         if refusal is not None:
             self._refuse(exchange.trace_id, refusal)

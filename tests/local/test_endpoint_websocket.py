@@ -20,6 +20,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from iot_customauth_client.carriage import write_query
 from iot_customauth_client.local import (
+    Choices,
     LocalAuthorizer,
     LocalEndpoint,
     client_connection,
@@ -149,6 +150,29 @@ def test_what_is_wrong_with_credentials_in_the_upgrade_is_answered_there_with_40
     assert json.loads(caught.value.body)["message"] == "Forbidden"
     refused = websocket.wait_for(events.Refused, timeout=5)
     assert (refused.cause, refused.status) == (cause, 403)
+    assert not function.events
+
+
+@pytest.mark.parametrize("choice", [403, 401])
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID&X-Amz-Signature=00", {}),
+        ("", {"Authorization": "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/iotdevicegateway/aws4_request"}),
+        (f"?{NAME}=a&X-Amz-Algorithm=AWS4-HMAC-SHA256", {}),
+    ],
+    ids=["in the query", "in a header", "beside an authorizer"],
+)
+def test_an_upgrade_signed_with_aws_credentials_gets_403_and_json_whatever_is_chosen(
+    make_endpoint: MakeEndpoint, choice: Any, query: str, headers: dict[str, str]
+) -> None:
+    function = Recording()
+    endpoint = make_endpoint({"a": function}, default_authorizer="a", choices=Choices(refused_upgrade_status=choice))
+    with pytest.raises(Rejected) as caught:
+        WebSocketClient(endpoint, target=f"/mqtt{query}", headers=headers)
+    assert caught.value.status == 403
+    assert json.loads(caught.value.body)["message"] == "Forbidden"
+    endpoint.wait_for(events.Refused, timeout=5, cause="sigv4", status=403)
     assert not function.events
 
 
