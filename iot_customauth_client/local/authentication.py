@@ -214,7 +214,7 @@ class Authentication:
         name, authorizer = self._find(carried)
         if authorizer.signing_disabled:
             return name, authorizer, carried, False
-        _check_signature(name, authorizer, carried, presented)
+        self._check_signature(name, authorizer, carried, presented)
         return name, authorizer, carried, True
 
     def _find(self, carried: Carried) -> tuple[str, LocalAuthorizer]:
@@ -235,6 +235,24 @@ class Authentication:
                 "authorizer_inactive", f"authorizer `{name}` is {authorizer.status}: set its status to ACTIVE"
             )
         return name, authorizer
+
+    def _check_signature(self, name: str, authorizer: LocalAuthorizer, carried: Carried, presented: Presented) -> None:
+        """Verify the token's signature, or raise."""
+        key_name = authorizer.token_key_name or ""
+        _check_repeated(carried, (key_name,))
+        token = carried.get(key_name)
+        if token is None:
+            raise _Refused("token_missing", advice.token_missing(name, key_name, carried, presented))
+        signature = carried.get(SIGNATURE_PARAMETER)
+        if signature is None:
+            raise _Refused("signature_missing", advice.signature_missing(name, carried, presented))
+        if carried.carrier is Carrier.HEADERS and self._choices.signature_in_header == "decoded":
+            signature = unquote(signature)
+        try:
+            verify(token, signature, authorizer.loaded_keys)
+        except SignatureError as error:
+            explanation = advice.signature_invalid(name, error, token, signature, carried)
+            raise _Refused("signature_invalid", explanation) from error
 
 
 def judge(question: Question, answer: Answer, *, show_secrets: bool, choices: Choices = DEFAULT_CHOICES) -> Verdict:
@@ -270,23 +288,6 @@ class _Refused(Exception):
     def __init__(self, cause: str, explanation: str) -> None:
         super().__init__(explanation)
         self.refusal = Refusal(cause, explanation)
-
-
-def _check_signature(name: str, authorizer: LocalAuthorizer, carried: Carried, presented: Presented) -> None:
-    """Verify the token's signature, or raise."""
-    key_name = authorizer.token_key_name or ""
-    _check_repeated(carried, (key_name,))
-    token = carried.get(key_name)
-    if token is None:
-        raise _Refused("token_missing", advice.token_missing(name, key_name, carried, presented))
-    signature = carried.get(SIGNATURE_PARAMETER)
-    if signature is None:
-        raise _Refused("signature_missing", advice.signature_missing(name, carried, presented))
-    try:
-        verify(token, signature, authorizer.loaded_keys)
-    except SignatureError as error:
-        explanation = advice.signature_invalid(name, error, token, signature, carried)
-        raise _Refused("signature_invalid", explanation) from error
 
 
 def _check_repeated(carried: Carried, names: tuple[str, ...]) -> None:

@@ -308,12 +308,13 @@ class Broker:
     # -- time -------------------------------------------------------------------------------------------------------
 
     def expire(self, now: float, at: float) -> list[Effect]:
-        """Do what is due: on real time the keep alive (1.5 times), and on the other clock what `next_at` speaks of.
+        """Do what is due: on real time keep alive and throughput, and on the other clock what `next_at` speaks of.
 
         To be called about once a second, and when the clock that can be moved reaches `next_at()`.
         """
         moment, effects = self._begin(now, at)
         self._connections.kick_silent(moment, effects)
+        self._connections.catch_up(moment, effects)
         self._connections.settle(moment, effects)
         self._arrivals.forget(now)
         return effects

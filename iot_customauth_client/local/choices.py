@@ -29,7 +29,7 @@ class Choices:
             CONNACK (page "MQTT") without saying when; its SDKs' tests take a connection that just ends too.
             `135`, `134`, or `"hang_up"`: no CONNACK. A denial by the policy is 135 in any case.
         refused_upgrade_status: the HTTP status of a WebSocket upgrade whose credentials are refused: `403` or `401`.
-            AWS documents 403 for HTTPS publishes only.
+            AWS documents 403 for HTTPS publishes only. One with AWS credentials (SigV4) gets 403 in any case, as seen.
         unknown_authorizer_status_https: the HTTP status of a publish that names an unknown authorizer, or none where
             there is no default one: `403` or `401`. Of 403 AWS documents wrong signatures and denials only.
         unknown_server_name: how a TLS handshake ends whose server name (SNI) is absent or not served. AWS documents
@@ -50,6 +50,10 @@ class Choices:
         plus_in_query: a `+` in a query, or in the query of a user name, that was not percent-encoded. AWS asks for
             encoding "to avoid errors", and `+` in an unencoded signature is such an error if the service reads it as
             HTML forms do. `"kept"`: it stays `+`; `"space"`: it is a space, and the signature does not verify.
+        signature_in_header: a percent-encoded signature in an HTTP header. AWS's page ("Connecting to AWS IoT Core by
+            using custom authentication") wants signatures encoded that JavaScript sends from a browser; whether in
+            headers too, or in the query alone, it does not say. `"raw"`: headers are not decoded, so it does not
+            verify; `"decoded"`: once. A raw signature, which is known to work, verifies in either case.
         username_in_event: the MQTT user name that the function is given. `"raw"`: as it was sent; `"decoded"`:
             percent-decoded as a whole.
         token_in_event: the token that the function is given, if it came in a query or in the user name. `"decoded"`:
@@ -113,6 +117,7 @@ class Choices:
     two_question_marks: Literal["refused", "last_counts"] = "refused"
     credentials_in_two_places: Literal["first_counts", "refused"] = "first_counts"
     plus_in_query: Literal["kept", "space"] = "kept"
+    signature_in_header: Literal["raw", "decoded"] = "raw"
     username_in_event: Literal["raw", "decoded"] = "raw"
     token_in_event: Literal["decoded", "raw"] = "decoded"
     mqtt_in_upgrade_event: Literal["present", "absent"] = "present"

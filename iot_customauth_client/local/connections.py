@@ -208,6 +208,10 @@ class Connections:
                 )
                 self.kick(live, DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT, explanation, moment, effects)
 
+    def catch_up(self, moment: Moment, effects: list[Effect]) -> None:
+        """Send what waited for the throughput of a connection and is within it now."""
+        self._post.catch_up(moment, effects)
+
     def revoke(self, live: LiveConnection, explanation: str, moment: Moment, effects: list[Effect]) -> None:
         """End a connection that a refresh does not allow any more."""
         code = _code(self._choices.failed_refresh_mqtt5)

@@ -160,7 +160,7 @@ def signature_invalid(name: str, error: SignatureError, token: str, signature: s
     if in_headers and "%" in signature:
         return (
             f"authorizer `{name}`: the signature holds a `%`: it was percent-encoded; headers are not decoded, so send"
-            " the base64 text as it is"
+            " the base64 text as it is (choices: signature_in_header)"
         )
     sentence = f"authorizer `{name}`: {error}."
     if "%" in token:

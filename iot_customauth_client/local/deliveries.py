@@ -10,6 +10,7 @@ it would never notice.
 """
 
 from ..limits import (
+    MAX_BYTES_PER_SECOND_PER_CONNECTION,
     MAX_PUBLISHES_PER_SECOND_PER_CONNECTION,
     MAX_RETRY_SECONDS,
     PUBLISHES_PER_SECOND,
@@ -29,7 +30,7 @@ from .offence import DisconnectReason, Offence
 from .outbound import Delivery
 from .permissions import RECEIVE
 from .post import Post
-from .quotas import AccountQuotas, Rate
+from .quotas import MAX_DELAYED_BYTES, AccountQuotas, Rate
 from .session import Session, Subscription
 
 
@@ -202,6 +203,13 @@ class Deliveries:
         if live.max_packet_bytes is not None and not live.fits(packet):  # MQTT-3.1.2-25
             explanation = f"the packet is larger than the client's Maximum Packet Size of {live.max_packet_bytes} bytes"
             effects.append(dropped(live.number, live.client_id, message, "too_large", explanation))
+            return False
+        if live.quotas is not None and not qos and live.quotas.delayed_bytes > MAX_DELAYED_BYTES:
+            explanation = (
+                f"{live.quotas.delayed_bytes:,} bytes wait for the client, which is sent no more than "
+                f"{MAX_BYTES_PER_SECOND_PER_CONNECTION:,} in a second, AWS IoT Core's rate"
+            )
+            effects.append(dropped(live.number, live.client_id, message, "delivery_rate", explanation))
             return False
         if live.quotas is not None and not live.quotas.publishes_out.take(moment.now):
             explanation = (

@@ -129,7 +129,7 @@ def door_by_alpn(alpn: Sequence[str]) -> Door | TurnAway:
         "alpn_unknown",
         Alert.NO_APPLICATION_PROTOCOL,
         f"ALPN {shown(alpn)} is unknown to the service: custom authentication over MQTT needs exactly `mqtt`, "
-        "WebSocket and HTTPS need none",
+        "WebSocket and HTTPS need none (curl: --no-alpn)",
     )
 
 

@@ -30,6 +30,7 @@ from .codec import Properties, Property, PropertyValue, Publish, Version, encode
 from .http_door import HttpRequest
 from .http_names import PUBLISH_PARAMETERS, PUBLISH_PATH
 from .http_routes import Target
+from .presented import plain_query
 
 _LARGEST_EXPIRY: Final = 0xFFFF_FFFF
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
@@ -50,10 +51,10 @@ class Publication:
     properties: Properties
 
 
-def read_publication(request: HttpRequest, target: Target) -> Publication:
-    """Read a request whose path is a publish's. Raises `InvalidPublish`."""
+def read_publication(request: HttpRequest, target: Target, *, plus_is_space: bool = False) -> Publication:
+    """Read a request whose path is a publish's; plus_is_space: as in `Presented`. Raises `InvalidPublish`."""
     topic = _topic(target.path.removeprefix(PUBLISH_PATH))
-    parameters = _parameters(target.query or "")
+    parameters = _parameters(plain_query(target.query or "", plus_is_space=plus_is_space))
     properties: dict[Property, PropertyValue] = {}
     for name, (key, read) in _FROM_QUERY.items():
         if name in parameters:

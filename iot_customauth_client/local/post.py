@@ -1,5 +1,8 @@
 """The one place where a packet goes out to a connected client: faults, topic aliases, and what the rates count.
 
+Messages to a client that has had more than its throughput (`quotas.py`) wait, in their order, until they are within it;
+that is looked at about once a second. Answers do not wait: they are small, and the client waits for them.
+
 Nothing overtakes a CONNACK that a fault keeps back, and nothing follows one that a fault swallows: a client must not
 see anything of the server before it (MQTT-3.2.0-1).
 """
@@ -25,11 +28,13 @@ _NAMES: dict[str, PacketName] = {
 class Post:
     """Sends packets to connected clients."""
 
-    __slots__ = ("_agenda", "_faults")
+    __slots__ = ("_agenda", "_behind", "_faults")
 
     def __init__(self, faults: Faults, agenda: Agenda) -> None:
         self._faults = faults
         self._agenda = agenda
+        self._behind: dict[LiveConnection, None] = {}
+        """Connections for which messages wait for the throughput."""
 
     def send(
         self,
@@ -61,6 +66,19 @@ class Post:
             planned.cancel()
         live.late.clear()
         live.held = None
+        self._behind.pop(live, None)
+        if live.quotas is not None:
+            live.quotas.delayed.clear()
+
+    def catch_up(self, moment: Moment, effects: list[Effect]) -> None:
+        """Send the messages that waited for the throughput and are within it now."""
+        for live in list(self._behind):
+            if live.quotas is not None:
+                for packet in live.quotas.take_delayed(moment.now):
+                    self._put(live, packet, effects)
+                if live.quotas.delayed:
+                    continue
+            del self._behind[live]
 
     def _delay(self, live: LiveConnection, packet: Packet, when: float, *, connack: bool) -> None:
         def send_late(moment: Moment, effects: list[Effect]) -> None:
@@ -81,12 +99,19 @@ class Post:
         if live.held is not None:
             live.held.append(packet)
             return
+        if live.quotas is not None:
+            size = len(encode(packet, live.version))
+            if isinstance(packet, Publish) and live.quotas.delay(packet, size, moment.now):
+                self._behind[live] = None
+                return
+            live.quotas.throughput.count(size, moment.now)
+        self._put(live, packet, effects)
+
+    def _put(self, live: LiveConnection, packet: Packet, effects: list[Effect]) -> None:
         if isinstance(packet, Publish):
             packet = self._shorten(live, packet)
         elif isinstance(packet, PubAck):
             live.unanswered.discard(packet.packet_id)
-        if live.quotas is not None:
-            live.quotas.throughput.count(len(encode(packet, live.version)), moment.now)
         effects.append(Send(live.number, packet))
 
     def _shorten(self, live: LiveConnection, packet: Publish) -> Publish:

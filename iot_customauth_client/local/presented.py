@@ -93,7 +93,7 @@ class Presented:
         return next((value for sent, _, value in parts if unquote(sent) == name), None)
 
     def _plain(self, query: str) -> str:
-        return query.replace("+", "%20") if self.plus_is_space else query
+        return plain_query(query, plus_is_space=self.plus_is_space)
 
     @property
     def has_sigv4(self) -> bool:
@@ -145,6 +145,11 @@ class Carried:
 
     def _as_sent(self, name: str) -> str:
         return name.lower() if self.carrier is Carrier.HEADERS else name
+
+
+def plain_query(query: str, *, plus_is_space: bool) -> str:
+    """Return a raw query in which a `+` stands for nothing but itself."""
+    return query.replace("+", "%20") if plus_is_space else query
 
 
 def choose_carrier(presented: Presented, default_key: str | None) -> Carried | None:

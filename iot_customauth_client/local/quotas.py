@@ -8,7 +8,7 @@
     PUBLISH from all clients             20,000/s          the same; HTTPS: 429
     PUBLISH to one connection            100/s             discarded; of a shared subscription, it waits (QoS 1)
     PUBLISH to all clients               20,000/s          the same
-    bytes from and to one connection     512 KiB/s         delayed: nothing more is read for a while
+    bytes from and to one connection     512 KiB/s         delayed: nothing more is read for a while, messages wait
     messages that begin to be stored     500/s             discarded
     stored messages to one session       10/s              they wait
     stored messages of a shared group    20/s per member   they wait
@@ -19,6 +19,8 @@ counted in windows of one second, each of which begins with the first message af
 burst, and at most twice the rate if somebody aims at the border.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias
 
 from ..limits import (
@@ -30,9 +32,14 @@ from ..limits import (
     QUEUED_MESSAGES_PER_SECOND,
     SUBSCRIPTIONS_PER_SECOND,
 )
+from .codec import Publish
 
 Quotas: TypeAlias = Literal["off", "aws"]
 """Whether the rates hold. Sizes and counts always do."""
+
+MAX_DELAYED_BYTES: Final = 16 * 1024 * 1024
+"""Messages to one client that may wait for its throughput; past it those of QoS 0 are discarded, and those of QoS 1
+never have more than the window. Our own bound: the service does not document one."""
 
 _WINDOW_SECONDS: Final = 1.0
 
@@ -124,13 +131,33 @@ class AccountQuotas:
 class ConnectionQuotas:
     """The rates of one connection, within those of all; its times are real."""
 
-    __slots__ = ("account", "publishes_in", "publishes_out", "throughput")
+    __slots__ = ("account", "delayed", "delayed_bytes", "publishes_in", "publishes_out", "throughput")
 
     def __init__(self, account: AccountQuotas) -> None:
         self.account: Final = account
         self.publishes_in: Final = BothRates(Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION), account.publishes_in)
         self.publishes_out: Final = BothRates(Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION), account.publishes_out)
         self.throughput: Final = Throughput()
+        self.delayed: Final[deque[tuple[float, int, Publish]]] = deque()
+        """Messages to the client that are over its throughput: from when on they are within it, and their size."""
+        self.delayed_bytes = 0
+
+    def delay(self, packet: Publish, size: int, now: float) -> bool:
+        """Let a message to the client wait, and count it, if the throughput is used up or others wait already."""
+        behind_seconds = self.throughput.behind_seconds(now)
+        if not (behind_seconds or self.delayed):
+            return False
+        self.throughput.count(size, now)
+        self.delayed.append((now + behind_seconds, size, packet))
+        self.delayed_bytes += size
+        return True
+
+    def take_delayed(self, now: float) -> Iterator[Publish]:
+        """Take out what is within the throughput by now, in its order."""
+        while self.delayed and self.delayed[0][0] <= now:
+            _, size, packet = self.delayed.popleft()
+            self.delayed_bytes -= size
+            yield packet
 
 
 class ConnectRates:

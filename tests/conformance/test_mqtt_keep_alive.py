@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_customauth_client.local import events
-from iot_customauth_client.local.codec import Connect, PingReq, Property, PubAck, Publish, Version, Will
+from iot_customauth_client.local.codec import (
+    Connect,
+    PingReq,
+    Property,
+    PubAck,
+    Publish,
+    Subscribe,
+    SubscribeRequest,
+    Version,
+    Will,
+)
 
 
 @pytest.mark.mqtt5("3.2.2-22")
@@ -58,8 +68,10 @@ def test_a_silent_client_is_dropped_after_one_and_a_half_times_the_keep_alive(ve
 @pytest.mark.mqtt5("3.1.2-22")
 @pytest.mark.mqtt311("3.1.2-24")
 @EITHER
-@pytest.mark.parametrize("packet", [PingReq(), Publish("a", b""), PubAck(1)])
-def test_every_packet_begins_the_keep_alive_anew(version: Version, packet: PingReq | Publish | PubAck) -> None:
+@pytest.mark.parametrize("packet", [PingReq(), Publish("a", b""), PubAck(1), Subscribe(1, (SubscribeRequest("a", 0),))])
+def test_every_packet_begins_the_keep_alive_anew(
+    version: Version, packet: PingReq | Publish | PubAck | Subscribe
+) -> None:
     driver = Driver()
     only(driver.connect(1, Connect(version, "talks", keep_alive_seconds=30)), object)
     for _ in range(5):

@@ -13,6 +13,8 @@ from iot_customauth_client.local.codec import (
     NO_PROPERTIES,
     ConnAck,
     Connect,
+    PingReq,
+    PingResp,
     Property,
     PubAck,
     Publish,
@@ -166,6 +168,70 @@ def test_what_is_sent_counts_for_the_throughput_too() -> None:
     (hold,) = driver.holds
     assert isinstance(hold, Hold)
     assert 0.9 < hold.seconds < 1.1
+
+
+@pytest.mark.parametrize("quotas", ["off", "aws"])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_messages_over_512_kib_in_a_second_wait_in_their_order(quotas: Quotas, qos: int) -> None:
+    driver = driven(quotas)
+    driver.connect(1)
+    driver.subscribe(1, "a", qos=qos)
+    for index in range(24):
+        driver.carry_out(driver.broker.publish("a", bytes([index]) * 65_536, qos=qos, now=driver.now, at=driver.at))
+    came: list[list[Publish]] = []
+    for _ in range(4):
+        came.append(driver.received(1))
+        driver.now += 1.0
+        driver.carry_out(driver.broker.expire(driver.now, driver.at))
+    sizes = [sum(len(message.payload) for message in each) for each in came]
+    assert [size / 524_288 for size in sizes] == ([3, 0, 0, 0] if quotas == "off" else pytest.approx([1, 1, 1, 0], 0.2))
+    assert [message.payload[0] for each in came for message in each] == list(range(24))
+
+
+def test_an_answer_does_not_wait_for_the_throughput() -> None:
+    driver = driven()
+    driver.connect(1)
+    driver.subscribe(1, "a")
+    for _ in range(8):
+        driver.carry_out(driver.broker.publish("a", bytes(131_000), now=driver.now, at=driver.at))
+    assert driver.receive(1, PingReq()) == [PingResp()]
+
+
+def test_what_waits_for_a_connection_that_ends_is_not_sent_and_comes_again_if_it_has_quality_1() -> None:
+    driver = driven()
+    driver.connect(1, persistent())
+    driver.subscribe(1, "a", qos=1)
+    for index in range(8):
+        driver.carry_out(driver.broker.publish("a", b"%d" % index * 131_000, qos=1, now=driver.now, at=driver.at))
+    assert 0 < len(driver.received(1)) < 8
+    driver.close(1)
+    driver.now += 10
+    driver.carry_out(driver.broker.expire(driver.now, driver.at))
+    assert driver.received(1) == []
+    driver.connect(2, persistent())
+    for _ in range(10):
+        driver.now += 1
+        driver.at += 1
+        driver.carry_out(driver.broker.expire(driver.now, driver.at))
+    assert [int(message.payload[:1]) for message in driver.received(2)] == list(range(8))
+
+
+def test_more_than_16_mib_of_quality_0_that_waits_is_discarded() -> None:
+    driver = driven()
+    driver.connect(1)
+    driver.subscribe(1, "a")
+    for _ in range(3):
+        for _ in range(99):
+            driver.carry_out(driver.broker.publish("a", bytes(131_000), now=driver.now, at=driver.at))
+        driver.now += 1
+        driver.carry_out(driver.broker.expire(driver.now, driver.at))
+    lost = driver.of(Dropped)
+    assert {event.cause for event in lost} == {"delivery_rate"}
+    assert len(lost) > 100
+    for _ in range(60):
+        driver.now += 1
+        driver.carry_out(driver.broker.expire(driver.now, driver.at))
+    assert len(driver.received(1)) + len(lost) == 297
 
 
 # -- stored messages --------------------------------------------------------------------------------------------------

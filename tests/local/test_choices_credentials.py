@@ -23,7 +23,19 @@ from mqtt_wire import WireClient
 
 from iot_customauth_client.clock import ManualClock
 from iot_customauth_client.local import Choices, LocalAuthorizer, LocalEndpoint
-from iot_customauth_client.local.codec import ConnAck, Connect, Disconnect, PingReq, PingResp, Version
+from iot_customauth_client.local.codec import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    PingReq,
+    PingResp,
+    Property,
+    Publish,
+    SubAck,
+    Subscribe,
+    SubscribeRequest,
+    Version,
+)
 
 MakeEndpoint = Callable[..., LocalEndpoint]
 NAMED = "user?x-amz-customauthorizer-name=a"
@@ -263,6 +275,20 @@ def test_a_plus_that_was_not_encoded_is_kept_or_becomes_a_space(
         assert "%2B" in str(endpoint.wait_for("refused", timeout=5, cause="signature_invalid"))
 
 
+@pytest.mark.parametrize(("choice", "told"), [("kept", "application/senml+json"), ("space", "application/senml json")])
+def test_a_plus_in_the_query_of_a_publish_is_kept_or_becomes_a_space(
+    make_endpoint: MakeEndpoint, choice: Any, told: str
+) -> None:
+    endpoint = make_endpoint({"a": allow_all}, choices=Choices(plus_in_query=choice))
+    with WireClient(endpoint).connected(username=NAMED) as subscriber, HttpClient(endpoint) as client:
+        subscriber.send(Subscribe(1, (SubscribeRequest("t", 0),)))
+        assert isinstance(subscriber.receive(), SubAck)
+        assert client.post(f"/topics/t?{NAME}=a&contentType=application/senml+json").status == 200
+        message = subscriber.receive()
+        assert isinstance(message, Publish)
+        assert message.properties == {Property.CONTENT_TYPE: told}
+
+
 def test_a_plus_in_a_header_is_always_kept(make_endpoint: MakeEndpoint, function: Recording) -> None:
     endpoint = signed(make_endpoint, function, Choices(plus_in_query="space"))
     with HttpClient(endpoint) as client:
@@ -275,6 +301,28 @@ def test_a_plus_in_a_header_is_always_kept(make_endpoint: MakeEndpoint, function
             ).status
             == 200
         )
+
+
+@pytest.mark.parametrize(("choice", "accepted"), [("raw", False), ("decoded", True)])
+def test_a_percent_encoded_signature_in_a_header_is_refused_or_decoded(
+    make_endpoint: MakeEndpoint, function: Recording, choice: Any, accepted: bool
+) -> None:
+    endpoint = signed(make_endpoint, function, Choices(signature_in_header=choice))
+    encoded = {NAME: "a", "token": TOKEN, "x-amz-customauthorizer-signature": quote(SIGNATURE_VALUE, safe="")}
+    with HttpClient(endpoint) as client:
+        assert client.post("/topics/t", b"", **encoded).status == (200 if accepted else 403)
+        assert post_with_headers(client).status == 200
+    if accepted:
+        with WebSocketClient(endpoint, headers=encoded) as client:
+            answer = client.connect()
+            assert isinstance(answer, ConnAck)
+            assert answer.reason_code == 0
+        assert [event["token"] for event in function.events] == [TOKEN] * 3
+        assert function.events[0]["protocolData"]["http"]["headers"]["x-amz-customauthorizer-signature"] != (
+            SIGNATURE_VALUE
+        )
+    else:
+        assert "signature_in_header" in str(endpoint.wait_for("refused", timeout=5, cause="signature_invalid"))
 
 
 # -- what the function is told ----------------------------------------------------------------------------------------

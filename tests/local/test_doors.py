@@ -33,6 +33,7 @@ def test_alpn_selects_the_door(alpn: tuple[str, ...], door: Door) -> None:
         (("h2", "x-amzn-mqtt-ca"), 40, "alpn_for_client_certificates", "exactly `mqtt`"),
         (("h2",), 120, "alpn_unknown", "`h2`"),
         (("MQTT",), 120, "alpn_unknown", "`MQTT` is unknown"),
+        (("http/1.0",), 120, "alpn_unknown", "--no-alpn"),
         (("mqtt/5",), 120, "alpn_unknown", "exactly `mqtt`"),
     ],
 )

@@ -172,19 +172,22 @@ WRITTEN: list[tuple[str | None, str, str]] = [
 ]
 
 
+@EITHER
 @pytest.mark.parametrize(("username", "cause", "named"), WRITTEN, ids=[str(each[0]) for each in WRITTEN])
 def test_the_usual_mistakes_in_a_user_name_are_named(
-    endpoint: LocalEndpoint, username: str | None, cause: str, named: str
+    endpoint: LocalEndpoint, version: Version, username: str | None, cause: str, named: str
 ) -> None:
-    event = refused(endpoint, Version.MQTT5, username=username)
+    password = None if username is None else b"pass01"  # in 3.1.1 there is none without a user name
+    event = refused(endpoint, version, username=username, password=password)
     assert event.cause == cause
     assert named in event.explanation
     assert "user01" not in event.explanation
 
 
-def test_an_inactive_authorizer(make_endpoint: MakeEndpoint) -> None:
+@EITHER
+def test_an_inactive_authorizer(make_endpoint: MakeEndpoint, version: Version) -> None:
     inactive = LocalAuthorizer(lambda event, context: ALLOW_ALL, signing_disabled=True, status="INACTIVE")
-    event = refused(make_endpoint({AUTHORIZER: inactive}), Version.MQTT5)
+    event = refused(make_endpoint({AUTHORIZER: inactive}), version)
     assert event.cause == "authorizer_inactive"
 
 
@@ -276,18 +279,20 @@ UNSIGNED: list[tuple[str, str | None, str | None, str, str]] = [
 ]
 
 
+@EITHER
 @pytest.mark.parametrize(
     ("token", "value", "cause", "named"), [each[1:] for each in UNSIGNED], ids=[each[0] for each in UNSIGNED]
 )
 def test_a_bad_signature_never_reaches_the_function(
     signing_endpoint: tuple[LocalEndpoint, list[dict[str, object]]],
+    version: Version,
     token: str | None,
     value: str | None,
     cause: str,
     named: str,
 ) -> None:
     endpoint, received = signing_endpoint
-    event = refused(endpoint, Version.MQTT5, username=signed_name(token, value), password=None)
+    event = refused(endpoint, version, username=signed_name(token, value), password=None)
     assert event.cause == cause
     assert named in event.explanation
     assert "a token with" not in event.explanation

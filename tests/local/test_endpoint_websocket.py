@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import ANY
 
 import paho.mqtt.client as paho
 import pytest
@@ -19,6 +20,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from iot_customauth_client.carriage import write_query
 from iot_customauth_client.local import (
+    Choices,
     LocalAuthorizer,
     LocalEndpoint,
     client_connection,
@@ -151,6 +153,29 @@ def test_what_is_wrong_with_credentials_in_the_upgrade_is_answered_there_with_40
     assert not function.events
 
 
+@pytest.mark.parametrize("choice", [403, 401])
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID&X-Amz-Signature=00", {}),
+        ("", {"Authorization": "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/iotdevicegateway/aws4_request"}),
+        (f"?{NAME}=a&X-Amz-Algorithm=AWS4-HMAC-SHA256", {}),
+    ],
+    ids=["in the query", "in a header", "beside an authorizer"],
+)
+def test_an_upgrade_signed_with_aws_credentials_gets_403_and_json_whatever_is_chosen(
+    make_endpoint: MakeEndpoint, choice: Any, query: str, headers: dict[str, str]
+) -> None:
+    function = Recording()
+    endpoint = make_endpoint({"a": function}, default_authorizer="a", choices=Choices(refused_upgrade_status=choice))
+    with pytest.raises(Rejected) as caught:
+        WebSocketClient(endpoint, target=f"/mqtt{query}", headers=headers)
+    assert caught.value.status == 403
+    assert json.loads(caught.value.body)["message"] == "Forbidden"
+    endpoint.wait_for(events.Refused, timeout=5, cause="sigv4", status=403)
+    assert not function.events
+
+
 @BOTH
 @pytest.mark.parametrize(
     "result", [{"isAuthenticated": False}, allowing("iot:Connect", "arn:aws:iot:*:*:client/other")]
@@ -188,6 +213,32 @@ def test_mqtt_over_websocket_is_mqtt(websocket: LocalEndpoint, version: Version)
         assert client.closed_with == 1000
     event = websocket.wait_for(events.Disconnected, connection=1, timeout=5)
     assert event.reason == "CLIENT_INITIATED_DISCONNECT"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [Publish("secret", b"x", 1, packet_id=1), Subscribe(1, (SubscribeRequest("secret", 1),))],
+    ids=["publish", "subscribe"],
+)
+def test_a_denial_is_as_over_tls(make_endpoint: MakeEndpoint, asked: Publish | Subscribe) -> None:
+    function = Recording()
+    function.result = allowing("iot:Connect", "*")
+    endpoint = make_endpoint({"a": function})
+    with WebSocketClient(endpoint, headers={NAME: "a"}) as client:
+        connected(client)
+        client.send(asked)
+        answer = client.receive()
+        assert isinstance(answer, PubAck | SubAck)
+        assert (answer.reason_codes if isinstance(answer, SubAck) else (answer.reason_code,)) == (135,)
+        client.send(Publish("secret", b"x", 0))
+        assert client.receive() == Disconnect(135, properties=ANY)
+        assert client.receive() is None
+    with WebSocketClient(endpoint, Version.MQTT311, headers={NAME: "a"}) as client:
+        connected(client)
+        client.send(asked)
+        assert client.receive() is None
+    ends = [endpoint.wait_for(events.Disconnected, connection=number, timeout=5) for number in (1, 2)]
+    assert [end.reason for end in ends] == ["AUTH_ERROR", "AUTH_ERROR"]
 
 
 def test_packets_may_be_cut_and_joined_by_messages_and_sent_at_once(websocket: LocalEndpoint) -> None:
