@@ -275,6 +275,9 @@ def test_help_and_version_load_nothing_of_the_endpoint() -> None:
     done = run("local", "--help")
     for flag in ("--config", "--hostname", "--cert-dir", "--authorizer", "--ready-file", "--log-format", "--region"):
         assert flag in done.stdout
+    said = " ".join(done.stdout.split())
+    for default in ("127.0.0.1", "8443", "localhost", "a temporary one", "off", "text"):
+        assert f"[default: {default}]" in said
 
 
 def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:
