@@ -14,7 +14,7 @@ default in force.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
@@ -175,8 +175,8 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         Place.find(None, merged.account, ())
 
     authorizers: dict[str, LocalAuthorizer] = {}
-    for name, entry in _table(document, "authorizers", where).items():
-        authorizers[name] = _authorizer(name, entry, directory, f"{where}[authorizers.{_key(name)}]")
+    for name, entry, entry_place in _entries(document, "authorizers", AuthorizerTable, where):
+        authorizers[name] = _authorizer(name, entry, directory, entry_place)
     for text in flags.authorizers:
         name, function = split_authorizer_flag(text)
         table = {"function": function, "signing_disabled": True}
@@ -189,7 +189,7 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
     with told_of(f"{where}[choices]"):
         for name in chosen:
             if name not in CHOICE_NAMES:
-                raise ConfigurationError(_unknown_key(name, CHOICE_NAMES))
+                raise ConfigurationError(_unknown("key", name, CHOICE_NAMES))
         choices = read_choices(chosen)
     return LocalConfig(
         host=merged.host,
@@ -239,11 +239,7 @@ def _is_function(function: str) -> bool:
         return False
 
 
-def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalAuthorizer:
-    if not isinstance(entry, dict):
-        raise ConfigurationError(
-            f'{where} is not a table: write [authorizers.{_key(name)}], and below it function = "FILE.py"'
-        )
+def _authorizer(name: str, entry: Mapping[str, Any], directory: Path, where: str) -> LocalAuthorizer:
     table = _check(AuthorizerTable, entry, where)
     with told_of(where):
         check_authorizer_name(name)
@@ -264,12 +260,7 @@ def _domains(
 ) -> dict[str, DomainConfiguration]:
     """Read the domain configurations, and check each by itself and all together."""
     domains: dict[str, DomainConfiguration] = {}
-    for name, entry in _table(document, "domains", where).items():
-        place = f"{where}[domains.{_key(name)}]"
-        if not isinstance(entry, dict):
-            raise ConfigurationError(
-                f'{place} is not a table: write [domains.{_key(name)}], and below it domain_name = "..."'
-            )
+    for name, entry, place in _entries(document, "domains", DomainTable, where):
         table = _check(DomainTable, entry, place)
         with told_of(place):
             domains[name] = DomainConfiguration(**table.model_dump())
@@ -303,18 +294,35 @@ def _command_directory(command: list[str], directory: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     document = read_document(file)
-    for name in document:
+    for name, value in document.items():
         if name not in _TABLES:
-            raise ConfigurationError(f"{file}: {unknown('table', name, _TABLES)}")
+            what = "table" if isinstance(value, dict) else "key"
+            raise ConfigurationError(f"{file}: {_unknown(what, name, _TABLES)}")
     return document
 
 
 def _table(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     table = document.get(name, {})
     if not isinstance(table, dict):
-        wanted = f"[{name}.NAME], once for each" if name in _TABLES_OF_TABLES else f"[{name}]"
-        raise ConfigurationError(f"{where}`{name}` must be a table: write {wanted}")
+        raise ConfigurationError(f"{where}`{name}` must be a table: write {_head(name)}")
     return table
+
+
+def _entries(
+    document: Mapping[str, Any], kind: str, model: type[BaseModel], where: str
+) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Give each of the tables `[kind.NAME]` with its name and its place."""
+    for name, entry in _table(document, kind, where).items():
+        if not isinstance(entry, dict):
+            if name in model.model_fields:
+                raise ConfigurationError(f"{where}[{kind}]: {name!r} belongs in {_head(kind)}")
+            head, first = f"[{kind}.{_key(name)}]", next(iter(model.model_fields))
+            raise ConfigurationError(f'{where}{head} is not a table: write {head}, and below it {first} = "..."')
+        yield name, entry, f"{where}[{kind}.{_key(name)}]"
+
+
+def _head(table: str) -> str:
+    return f"[{table}.NAME], once for each" if table in _TABLES_OF_TABLES else f"[{table}]"
 
 
 def _given(flags: Flags) -> dict[str, object]:
@@ -332,7 +340,7 @@ def _given(flags: Flags) -> dict[str, object]:
 def _check(model: type[TableT], table: Mapping[str, Any], where: str) -> TableT:
     for name in table:
         if name not in model.model_fields:
-            raise ConfigurationError(f"{where}: {_unknown_key(name, model.model_fields)}")
+            raise ConfigurationError(f"{where}: {_unknown('key', name, model.model_fields)}")
     try:
         return model(**table)
     except ValidationError as error:
@@ -344,11 +352,13 @@ def _key(name: str) -> str:
     return name if _BARE_KEY.fullmatch(name) else repr(name)
 
 
-def _unknown_key(name: str, known: Iterable[str]) -> str:
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     for table, names in (("endpoint", EndpointTable.model_fields), ("choices", CHOICE_NAMES)):
         if name in names:
-            return f"unknown key {name!r}: it belongs in [{table}]"
-    return unknown("key", name, known)
+            return f"unknown {what} {name!r}: it belongs in [{table}]"
+    if name in _TABLES:
+        return f"unknown {what} {name!r}: it is a table of its own, write {_head(name)}"
+    return unknown(what, name, known)
 
 
 def _problems(error: ValidationError) -> str:
