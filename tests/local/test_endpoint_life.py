@@ -126,6 +126,12 @@ def test_an_address_that_is_not_here_is_told_in_words(host: str, password_author
     ("fields", "named"),
     [
         ({"hostnames": ()}, "no host name"),
+        ({"hostnames": "localhost"}, r"write a list, \['localhost'\]"),
+        ({"host": None}, "host is None: write an address"),
+        ({"port": 70_000}, "port is 70000: .* to 65,535"),
+        ({"port": "8443"}, "port is '8443'"),
+        ({"choices": {"plus_in_query": "space"}}, "choices is a dict: pass Choices"),
+        ({"session_expiry_seconds": "60"}, "1 to 604,800 s"),
         ({"hostnames": ("https://localhost",)}, "without scheme"),
         ({"region": "Tokyo"}, "eu-central-1"),
         ({"account": "123"}, "12 digits"),
