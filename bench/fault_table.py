@@ -371,7 +371,7 @@ def shown(states: list[str]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Each fault alone, as a table.")
+    parser = argparse.ArgumentParser(prog="scripts/fault_table", description="Each fault alone, as a table.")
     parser.add_argument("--check", action="store_true", help="do not write docs/faults.md")
     parser.add_argument("--only", metavar="WORD", help="only faults with this word in their name; writes nothing")
     chosen = parser.parse_args()

@@ -178,7 +178,7 @@ def run_child(path: Path, port: int, first: int, count: int, fsync: str, life: f
 
 def main() -> int:
     """Print a table; 0 if nothing was lost or reordered."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/outbox_kill", description=__doc__)
     parser.add_argument("--short", action="store_true", help="10 kills instead of 100")
     parser.add_argument("--kills", type=int, help="how many kills")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the moments; printed")

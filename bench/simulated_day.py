@@ -239,7 +239,9 @@ def _base64url(data: bytes) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="One simulated day of a connection with hourly tokens.")
+    parser = argparse.ArgumentParser(
+        prog="scripts/simulate_day", description="One simulated day of a connection with hourly tokens."
+    )
     parser.add_argument("--short", action="store_true", help="4 hours instead of 24")
     parser.add_argument("--protocol", choices=("mqtt5", "mqtt311"), default="mqtt5")
     chosen = parser.parse_args()

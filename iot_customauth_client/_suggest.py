@@ -20,5 +20,5 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Say in one sentence that `name` is not a known `what`, with the nearest one that is."""
     known = sorted(known)
     meant = nearest(name, known)
-    hint = f"did you mean {meant!r}?" if meant else f"known: {', '.join(known)}"
+    hint = f"did you mean {meant!r}?" if meant else f"known: {', '.join(known) or 'none'}"
     return f"unknown {what} {name!r}: {hint}"

@@ -13,14 +13,16 @@ from .errors import ConfigurationError
 _SYSTEMD = "$CREDENTIALS_DIRECTORY/"
 
 
-def read_table(file: Path, name: str, *, required: bool = True) -> dict[str, Any]:
-    """Return the table `[name]` of a TOML file, or an empty one if it is not there and not required."""
+def read_document(file: Path) -> dict[str, Any]:
+    """Return all tables of a TOML file.
+
+    Raises `ConfigurationError` for a file that cannot be read, and for one that is not TOML.
+    """
     import tomllib
 
-    document: dict[str, Any] = {}
     problem = None
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}", code="file_unreadable") from None
     except UnicodeDecodeError:
@@ -28,9 +30,17 @@ def read_table(file: Path, name: str, *, required: bool = True) -> dict[str, Any
     except tomllib.TOMLDecodeError as error:
         # TOMLDecodeError names line and column; it does not quote the line.
         problem = f"{file} is not TOML: {error}"
-    if problem is not None:  # raised out here: both errors hold the text, secrets included
-        raise ConfigurationError(problem, code="file_invalid")
-    table = document.get(name)
+    except ValueError:  # Python's own limit, of 4,300 digits
+        problem = f"{file} holds a number with thousands of digits, which nothing here can be set to"
+    except RecursionError:
+        problem = f"{file} holds lists or tables inside each other, too deep to be read"
+    # Raised out here: these errors hold the text, secrets included.
+    raise ConfigurationError(problem, code="file_invalid")
+
+
+def read_table(file: Path, name: str, *, required: bool = True) -> dict[str, Any]:
+    """Return the table `[name]` of a TOML file, or an empty one if it is not there and not required."""
+    table = read_document(file).get(name)
     if table is None and not required:
         return {}
     if not isinstance(table, dict):

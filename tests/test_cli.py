@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import ssl
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,30 @@ def test_domain_configurations_of_the_file_are_served_and_listed(serve: Callable
     told = serving.stdout.read_text()
     assert "domains      devices (devices.example.com, SECURE_MQTT)" in told
     assert "ALPN mqtt, domain configuration devices" in told
+
+
+def test_the_line_to_try_leads_to_the_endpoint_whatever_names_and_paths_it_has(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    names = ["--hostname", "*.iot.example", "--hostname", "xxxxxxxxxxxx-ats.iot.eu-central-1.amazonaws.com"]
+    serving = serve(
+        *names,
+        "--hostname",
+        "localhost",
+        "--authorizer",
+        f"{NAME}={PASSWORD}",
+        "--cert-dir",
+        str(tmp_path / "my certs"),
+    )
+    assert serving.end() == 0
+    told = serving.stdout.read_text()
+    assert "connect with host name localhost, port" in told
+    (line,) = (line for line in told.splitlines() if line.startswith("try it: "))
+    words = shlex.split(line)
+    given = dict(pairwise(words))
+    assert (given["-h"], given["-p"]) == ("localhost", str(serving.ready["port"]))
+    assert given["--cafile"] == serving.ready["ca_file"]
+    assert given["-u"] == f"USER?x-amz-customauthorizer-name={NAME}"
 
 
 def test_with_json_there_is_nothing_but_json_on_stdout(serve: Callable[..., Serving]) -> None:
@@ -275,6 +301,9 @@ def test_help_and_version_load_nothing_of_the_endpoint() -> None:
     done = run("local", "--help")
     for flag in ("--config", "--hostname", "--cert-dir", "--authorizer", "--ready-file", "--log-format", "--region"):
         assert flag in done.stdout
+    said = " ".join(done.stdout.split())
+    for default in ("127.0.0.1", "8443", "localhost", "a temporary one", "off", "text"):
+        assert f"[default: {default}]" in said
 
 
 def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:

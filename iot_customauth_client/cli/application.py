@@ -12,6 +12,7 @@ application = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich takes `[default: 8443]` for markup and leaves it out
     help="AWS IoT Core custom authentication: the local endpoint.",
 )
 

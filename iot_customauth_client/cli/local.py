@@ -10,18 +10,25 @@ import typer
 
 def local(
     *,
-    config: Annotated[Path | None, typer.Option(help="TOML file; flags override it.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file; flags override it.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+    ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="Port, which stands for 443; 0: any free one.  [default: 8443]", min=0, max=65535),
+        typer.Option(
+            metavar="PORT", help="Port, which stands for 443; 0: any free one.  [default: 8443]", min=0, max=65535
+        ),
     ] = None,
     hostname: Annotated[
         list[str] | None,
-        typer.Option(help="Host name to serve, as clients send it in SNI; may be repeated.  [default: localhost]"),
+        typer.Option(
+            metavar="NAME", help="Host name to serve, as clients send it in SNI; may be repeated.  [default: localhost]"
+        ),
     ] = None,
     cert_dir: Annotated[
-        Path | None, typer.Option(help="Directory that keeps ca.pem, which clients must trust.")
+        Path | None,
+        typer.Option(metavar="DIRECTORY", help="Keeps ca.pem, which clients must trust.  [default: a temporary one]"),
     ] = None,
     authorizer: Annotated[
         list[str] | None,
@@ -30,17 +37,22 @@ def local(
             help="Authorizer without signatures: a Python function, or a Lambda Invoke URL; may be repeated.",
         ),
     ] = None,
-    default_authorizer: Annotated[str | None, typer.Option(help="Authorizer for devices that name none.")] = None,
+    default_authorizer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Authorizer for devices that name none.")
+    ] = None,
     quotas: Annotated[
         str | None,
         typer.Option(metavar="off|aws", help="Whether the service's rates are enforced too.  [default: off]"),
     ] = None,
     region: Annotated[
-        str | None, typer.Option(help="Region in policies' ARNs.  [default: from an AWS host name, else any]")
+        str | None,
+        typer.Option(metavar="REGION", help="Region in policies' ARNs.  [default: from an AWS host name, else any]"),
     ] = None,
-    account: Annotated[str | None, typer.Option(help="Account in policies' ARNs.  [default: any]")] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="12_DIGITS", help="Account in policies' ARNs.  [default: any]")
+    ] = None,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Written as JSON {host, port, ca_file, pid} once it listens.")
+        Path | None, typer.Option(metavar="FILE", help="Written as JSON {host, port, ca_file, pid} once it listens.")
     ] = None,
     log_format: Annotated[
         str | None, typer.Option(metavar="text|json", help="What is printed on stdout.  [default: text]")

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import select
+import shlex
 import signal
 import sys
 import tempfile
@@ -119,6 +120,8 @@ def _serve(config: LocalConfig, signalled: int) -> int:
 
 def _introduction(endpoint: LocalEndpoint, config: LocalConfig) -> str:
     place = endpoint.place
+    # Neither a pattern nor, if it can be helped, a name that leads to AWS from here.
+    hostname = min(config.hostnames, key=lambda name: (name != "localhost", name.startswith("*")))
     names = ", ".join(config.authorizers) or "none: every CONNECT will be refused (--authorizer NAME=FILE.py)"
     example = config.default_authorizer or next(iter(config.authorizers), "NAME")
     username = "USER" if config.default_authorizer else f"USER?{NAME_PARAMETER}={example}"
@@ -130,9 +133,9 @@ def _introduction(endpoint: LocalEndpoint, config: LocalConfig) -> str:
         f"  authorizers  {names}{default}\n"
         f"  policies     region {place.region or 'any'}, account {place.account or 'any'}\n"
         f"  CA file      {endpoint.ca_file}\n"
-        f"connect with host name {config.hostnames[0]}, port {endpoint.port}, ALPN mqtt, that CA file,"
+        f"connect with host name {hostname}, port {endpoint.port}, ALPN mqtt, that CA file,"
         f" and the MQTT user name {username}\n"
-        f"try it: mosquitto_pub --tls-alpn mqtt --cafile {endpoint.ca_file} -h {config.hostnames[0]}"
+        f"try it: mosquitto_pub --tls-alpn mqtt --cafile {shlex.quote(str(endpoint.ca_file))} -h {hostname}"
         f" -p {endpoint.port} -i client_id -u '{username}' -P PASSWORD -q 1 -t my-topic -m hello\n"
     )
 

@@ -76,7 +76,11 @@ class Command:
             missing = shutil.which(program) is None
             return f"there is no program {program!r} on PATH: is it installed?" if missing else None
         path = (self.directory or Path()) / program
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:  # a directory that may not be read, a name that is too long
+            return f"{path} cannot be read: {error.strerror}"
+        if not found:
             return f"there is no program {path}"
         return None if os.access(path, os.X_OK) else f"{path} may not be executed: chmod +x"
 

@@ -13,16 +13,17 @@ default in force.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .._suggest import unknown
 from ..errors import ConfigurationError
+from ..files import read_document
 from ..limits import DEFAULT_SESSION_EXPIRY_SECONDS, MAX_SESSION_EXPIRY_SECONDS
 from .authorizer_targets import split_function
 from .authorizers import LocalAuthorizer, Status, as_authorizers, check_authorizer_name
@@ -30,7 +31,10 @@ from .choices import CHOICE_NAMES, Choices, read_choices
 from .command import Command
 from .domain_configuration import DomainConfiguration
 from .domains import Domains
+from .doors import ServedNames
 from .invoke_url import is_url
+from .place import Place
+from .words import told_of
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -39,6 +43,11 @@ DEFAULT_PORT = 8_443
 
 _TABLES = ("endpoint", "authorizers", "domains", "choices")
 _TABLES_OF_TABLES = ("authorizers", "domains")
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+_Text: TypeAlias = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+"""A path, or an address: with a NUL in it even asking whether it is there raises, and an empty path is a directory."""
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -51,14 +60,14 @@ class EndpointTable(BaseModel):
 
     model_config = _STRICT
 
-    host: str = "127.0.0.1"
+    host: _Text = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
     hostnames: list[str] = Field(default=["localhost"], min_length=1)
-    cert_dir: str | None = None
+    cert_dir: _Text | None = None
     default_authorizer: str | None = None
     region: str | None = None
     account: str | None = None
-    ready_file: str | None = None
+    ready_file: _Text | None = None
     refused_subscribe_311: Literal["hang_up", "suback"] = "hang_up"
     quotas: Literal["off", "aws"] = "off"
     session_expiry_seconds: int = Field(default=DEFAULT_SESSION_EXPIRY_SECONDS, ge=1, le=MAX_SESSION_EXPIRY_SECONDS)
@@ -73,11 +82,11 @@ class AuthorizerTable(BaseModel):
 
     model_config = _STRICT
 
-    function: str | None = None
+    function: _Text | None = None
     command: list[str] | None = None
     signing_disabled: bool = False
     token_key_name: str | None = None
-    public_keys: list[str] = []
+    public_keys: list[_Text] = []
     status: Status = "ACTIVE"
     enable_caching_for_http: bool = False
 
@@ -144,33 +153,44 @@ class Flags:
 def configure(file: Path | None, flags: Flags) -> LocalConfig:
     """Read the file, if there is one, let the flags override it, and check the whole.
 
-    Raises `ConfigurationError`: one sentence that names the file, the table and the key.
+    Raises `ConfigurationError`: one sentence that names the file, the table and the key. What is returned has passed
+    every check of `LocalEndpoint`'s arguments.
     """
     document = {} if file is None else _read(file)
     where = "" if file is None else f"{file}, "
     directory = Path() if file is None else file.parent
     table = dict(_table(document, "endpoint", where))
     for name in ("cert_dir", "ready_file"):
-        if isinstance(table.get(name), str):
+        if isinstance(table.get(name), str) and table[name]:
             table[name] = str(directory / table[name])
     _check(EndpointTable, table, f"{where}[endpoint]")  # before the flags: a mistake in the file is the file's
-    merged = _check(EndpointTable, table | _given(flags), "command line")
+    given = _given(flags)
+    merged = _check(EndpointTable, table | given, "command line")
+    place = {name: "command line" if name in given else f"{where}[endpoint]" for name in EndpointTable.model_fields}
+    with told_of(f"{place['hostnames']}: hostnames"):
+        ServedNames(merged.hostnames)
+    with told_of(place["region"]):
+        Place.find(merged.region, None, ())
+    with told_of(place["account"]):
+        Place.find(None, merged.account, ())
 
     authorizers: dict[str, LocalAuthorizer] = {}
-    for name, entry in _table(document, "authorizers", where).items():
-        authorizers[name] = _authorizer(name, entry, directory, f"{where}[authorizers.{name}]")
+    for name, entry, entry_place in _entries(document, "authorizers", AuthorizerTable, where):
+        authorizers[name] = _authorizer(name, entry, directory, entry_place)
     for text in flags.authorizers:
         name, function = split_authorizer_flag(text)
         table = {"function": function, "signing_disabled": True}
         authorizers[name] = _authorizer(name, table, Path(), f"--authorizer {name}")
+    with told_of(f"{where}[authorizers]"):
+        as_authorizers(authorizers, default=None)
+    with told_of(place["default_authorizer"]):
+        as_authorizers(authorizers, default=merged.default_authorizer)
     chosen = _table(document, "choices", where)
-    try:
+    with told_of(f"{where}[choices]"):
         for name in chosen:
             if name not in CHOICE_NAMES:
-                raise ConfigurationError(_unknown_key(name, CHOICE_NAMES))
+                raise ConfigurationError(_unknown("key", name, CHOICE_NAMES))
         choices = read_choices(chosen)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{where}[choices]: {error.message}") from error
     return LocalConfig(
         host=merged.host,
         port=merged.port,
@@ -188,7 +208,7 @@ def configure(file: Path | None, flags: Flags) -> LocalConfig:
         log_format=merged.log_format,
         show_secrets=merged.show_secrets,
         choices=choices,
-        authorizers=as_authorizers(authorizers, default=merged.default_authorizer),
+        authorizers=authorizers,
         domains=_domains(document, merged, authorizers, where),
     )
 
@@ -205,7 +225,8 @@ def split_authorizer_flag(text: str) -> tuple[str, str]:
         raise ConfigurationError(f"--authorizer {text!r}: write NAME=FILE.py or NAME=FILE.py:function, or NAME=URL")
     best = next((place for place in places if _is_function(text[place + 1 :])), places[0])
     name = text[:best]
-    check_authorizer_name(name)
+    with told_of("--authorizer"):
+        check_authorizer_name(name)
     return name, text[best + 1 :]
 
 
@@ -214,17 +235,13 @@ def _is_function(function: str) -> bool:
         return True
     try:
         return split_function(function)[0].is_file()
-    except ConfigurationError:
+    except (ConfigurationError, OSError):  # an OSError: what stands there is far too long for a file's name
         return False
 
 
-def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalAuthorizer:
-    if not isinstance(entry, dict):
-        raise ConfigurationError(
-            f'{where} is not a table: write [authorizers.{name}], and below it function = "FILE.py"'
-        )
+def _authorizer(name: str, entry: Mapping[str, Any], directory: Path, where: str) -> LocalAuthorizer:
     table = _check(AuthorizerTable, entry, where)
-    try:
+    with told_of(where):
         check_authorizer_name(name)
         return LocalAuthorizer(
             None if table.function is None else _function(table.function, directory),
@@ -236,8 +253,6 @@ def _authorizer(name: str, entry: object, directory: Path, where: str) -> LocalA
             status=table.status,
             enable_caching_for_http=table.enable_caching_for_http,
         )
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error.message}") from error
 
 
 def _domains(
@@ -245,22 +260,12 @@ def _domains(
 ) -> dict[str, DomainConfiguration]:
     """Read the domain configurations, and check each by itself and all together."""
     domains: dict[str, DomainConfiguration] = {}
-    for name, entry in _table(document, "domains", where).items():
-        place = f"{where}[domains.{name}]"
-        if not isinstance(entry, dict):
-            raise ConfigurationError(
-                f'{place} is not a table: write [domains.{name}], and below it domain_name = "..."'
-            )
+    for name, entry, place in _entries(document, "domains", DomainTable, where):
         table = _check(DomainTable, entry, place)
-        try:
+        with told_of(place):
             domains[name] = DomainConfiguration(**table.model_dump())
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{place}: {error.message}") from error
-    if domains:
-        try:
-            Domains(endpoint.hostnames, domains, endpoint.default_authorizer).check_authorizers(authorizers)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{where}[domains]: {error.message}") from error
+    with told_of(f"{where}[domains]"):
+        Domains(endpoint.hostnames, domains, endpoint.default_authorizer).check_authorizers(authorizers)
     return domains
 
 
@@ -270,8 +275,12 @@ def _function(text: str, directory: Path) -> str:
         return text
     path, function_name = split_function(text)
     path = directory / path
-    if not path.is_file():
-        raise ConfigurationError(f"there is no file {path}")
+    try:
+        found = path.is_file()
+    except OSError as error:  # a directory that may not be read, a name that is too long
+        raise ConfigurationError(f"function: {path} cannot be read: {error.strerror}") from error
+    if not found:
+        raise ConfigurationError(f"function: there is no file {path}")
     return f"{path}:{function_name}"
 
 
@@ -284,26 +293,36 @@ def _command_directory(command: list[str], directory: Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{file} is not UTF-8, as TOML must be") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{file} is not TOML: {error}") from None
-    for name in document:
+    document = read_document(file)
+    for name, value in document.items():
         if name not in _TABLES:
-            raise ConfigurationError(f"{file}: {unknown('table', name, _TABLES)}")
+            what = "table" if isinstance(value, dict) else "key"
+            raise ConfigurationError(f"{file}: {_unknown(what, name, _TABLES)}")
     return document
 
 
 def _table(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     table = document.get(name, {})
     if not isinstance(table, dict):
-        wanted = f"[{name}.NAME], once for each" if name in _TABLES_OF_TABLES else f"[{name}]"
-        raise ConfigurationError(f"{where}`{name}` must be a table: write {wanted}")
+        raise ConfigurationError(f"{where}`{name}` must be a table: write {_head(name)}")
     return table
+
+
+def _entries(
+    document: Mapping[str, Any], kind: str, model: type[BaseModel], where: str
+) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Give each of the tables `[kind.NAME]` with its name and its place."""
+    for name, entry in _table(document, kind, where).items():
+        if not isinstance(entry, dict):
+            if name in model.model_fields:
+                raise ConfigurationError(f"{where}[{kind}]: {name!r} belongs in {_head(kind)}")
+            head, first = f"[{kind}.{_key(name)}]", next(iter(model.model_fields))
+            raise ConfigurationError(f'{where}{head} is not a table: write {head}, and below it {first} = "..."')
+        yield name, entry, f"{where}[{kind}.{_key(name)}]"
+
+
+def _head(table: str) -> str:
+    return f"[{table}.NAME], once for each" if table in _TABLES_OF_TABLES else f"[{table}]"
 
 
 def _given(flags: Flags) -> dict[str, object]:
@@ -321,25 +340,32 @@ def _given(flags: Flags) -> dict[str, object]:
 def _check(model: type[TableT], table: Mapping[str, Any], where: str) -> TableT:
     for name in table:
         if name not in model.model_fields:
-            raise ConfigurationError(f"{where}: {_unknown_key(name, model.model_fields)}")
+            raise ConfigurationError(f"{where}: {_unknown('key', name, model.model_fields)}")
     try:
         return model(**table)
     except ValidationError as error:
         raise ConfigurationError(f"{where}: {_problems(error)}") from None
 
 
-def _unknown_key(name: str, known: Iterable[str]) -> str:
+def _key(name: str) -> str:
+    """Write a key as it stands in the head of a table: quoted, on one line, unless it is letters and digits."""
+    return name if _BARE_KEY.fullmatch(name) else repr(name)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     for table, names in (("endpoint", EndpointTable.model_fields), ("choices", CHOICE_NAMES)):
         if name in names:
-            return f"unknown key {name!r}: it belongs in [{table}]"
-    return unknown("key", name, known)
+            return f"unknown {what} {name!r}: it belongs in [{table}]"
+    if name in _TABLES:
+        return f"unknown {what} {name!r}: it is a table of its own, write {_head(name)}"
+    return unknown(what, name, known)
 
 
 def _problems(error: ValidationError) -> str:
     """Say what is wrong with the values, in the words of a TOML file."""
     problems: list[str] = []
     for item in error.errors(include_input=False, include_url=False):
-        key = ".".join(str(part) for part in item["loc"])
+        key = "".join(f", item {part + 1}," if isinstance(part, int) else part for part in item["loc"])
         words = _TOML_WORDS.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
         problems.append(f"{key} {words}" if item["type"] in _TOML_WORDS else f"{key}: {words}")
     return "; ".join(problems)
@@ -352,6 +378,7 @@ _TOML_WORDS: Final[Mapping[str, str]] = {
     "bool_type": "must be true or false, without quotes",
     "list_type": 'must be a list of texts: ["...", "..."]',
     "too_short": "must not be empty",
+    "string_pattern_mismatch": "must not be empty, and must not hold control characters",
     "literal_error": "must be {expected}",
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",

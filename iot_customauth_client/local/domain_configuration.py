@@ -16,6 +16,7 @@ from .. import limits
 from ..errors import ConfigurationError
 from .authorizers import check_authorizer_name
 from .doors import check_host_name
+from .words import told_of
 
 AuthenticationType: TypeAlias = Literal["DEFAULT", "CUSTOM_AUTH", "CUSTOM_AUTH_X509", "AWS_X509", "AWS_SIGV4"]
 """As in the API; the last three are refused."""
@@ -102,7 +103,8 @@ class DomainConfiguration:
                 f"allow_authorizer_override is {self.allow_authorizer_override!r}: write true or false"
             )
         if self.default_authorizer is not None:
-            check_authorizer_name(self.default_authorizer)
+            with told_of("default_authorizer"):
+                check_authorizer_name(self.default_authorizer)
             if self.allow_authorizer_override is None:
                 raise ConfigurationError(
                     "default_authorizer is given without allow_authorizer_override: the API wants both; true lets a"
@@ -132,7 +134,8 @@ def check_domain_configuration_name(name: str) -> None:
 def _checked_domain_name(name: object) -> str:
     if not isinstance(name, str):
         raise ConfigurationError(f"domain_name is {name!r}: write a host name, as text")
-    canonical = check_host_name(name)
+    with told_of("domain_name"):
+        canonical = check_host_name(name)
     if canonical.startswith("*"):
         raise ConfigurationError(
             f"domain_name {name!r}: a domain configuration has one host name; a `*.` is for the endpoint's hostnames"

@@ -159,8 +159,8 @@ class Domains:
             if other is not None or domain.domain_name in defaults.names:
                 owner = "the endpoint's hostnames" if other is None else f"domain configuration {other.name!r}"
                 raise ConfigurationError(
-                    f"domain configuration {name!r}: {domain.domain_name} is served by {owner} already, and a client is"
-                    " told apart by its host name alone; give each a name of its own"
+                    f"domain configuration {name!r}: domain_name {domain.domain_name} is served by {owner} already, and"
+                    " a client is told apart by its host name alone; give each a name of its own"
                 )
             self._by_name[domain.domain_name] = domain
         self.served: Final = ServedNames((*defaults.names, *self._by_name))

@@ -111,7 +111,7 @@ class LocalEndpoint:
             default_authorizer=default_authorizer,
             host=host,
             port=port,
-            hostnames=tuple(hostnames),
+            hostnames=hostnames,
             domains=domains,
             cert_dir=cert_dir,
             region=region,

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Final, Self, get_args
 
 from .._suggest import unknown
 from ..errors import ConfigurationError
@@ -26,6 +26,8 @@ from .quotas import Quotas
 
 if TYPE_CHECKING:
     from ..clock import Clock
+
+_MAX_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +73,17 @@ class EndpointSettings:
         show_secrets: bool,
     ) -> Self:
         """Return the value for what a user gave. Raises `ConfigurationError` for what cannot work."""
+        _check_kinds(host, port, hostnames, choices)
+        hostnames = tuple(hostnames)
         named = as_authorizers(authorizers, default=default_authorizer)
         served = Domains(hostnames, domains, default_authorizer)
         served.check_authorizers(named)
         place = Place.find(region, account, hostnames)
         _check_word("refused_subscribe_311", refused_subscribe_311, get_args(RefusedSubscribe311))
         _check_word("quotas", quotas, get_args(Quotas))
-        if not 1 <= session_expiry_seconds <= MAX_SESSION_EXPIRY_SECONDS:
+        if type(session_expiry_seconds) is not int or not 1 <= session_expiry_seconds <= MAX_SESSION_EXPIRY_SECONDS:
             raise ConfigurationError(
-                f"session_expiry_seconds is {session_expiry_seconds}: the service keeps a session for 1 to"
+                f"session_expiry_seconds is {session_expiry_seconds!r}: the service keeps a session for 1 to"
                 f" {MAX_SESSION_EXPIRY_SECONDS:,} s"
             )
         _check_at_least_one("max_connections_per_address", max_connections_per_address)
@@ -88,7 +92,7 @@ class EndpointSettings:
             authorizers=named,
             host=host,
             port=port,
-            hostnames=tuple(hostnames),
+            hostnames=hostnames,
             domains=served,
             # Absolute: who reads `ca_file`, or finds it in the ready file, may work in another directory.
             cert_dir=None if cert_dir is None else Path(cert_dir).absolute(),
@@ -112,6 +116,18 @@ class EndpointSettings:
     def further_domains(self) -> dict[str, str]:
         """The domain configurations besides the default one: the name of each, and the host name it answers for."""
         return {domain.name: domain.domain_name for domain in self.domains if domain is not self.domains.default}
+
+
+def _check_kinds(host: object, port: object, hostnames: object, choices: object) -> None:
+    """Refuse what Python would take for something else: one name for many of one letter, None for every address."""
+    if not isinstance(host, str):
+        raise ConfigurationError(f'host is {host!r}: write an address as text, such as "127.0.0.1"')
+    if type(port) is not int or not 0 <= port <= _MAX_PORT:
+        raise ConfigurationError(f"port is {port!r}: it must be a whole number from 0 (any free one) to {_MAX_PORT:,}")
+    if isinstance(hostnames, str):
+        raise ConfigurationError(f"hostnames is one text: write a list, [{hostnames!r}]")
+    if choices is not None and not isinstance(choices, Choices):
+        raise ConfigurationError(f"choices is a {type(choices).__name__}: pass Choices(...)")
 
 
 def _check_word(name: str, value: str, words: tuple[str, ...]) -> None:

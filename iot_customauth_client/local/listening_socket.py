@@ -15,6 +15,8 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise OSError(error.errno, f"host {host!r} cannot be listened on: {error.strerror}") from error
+    except ValueError as error:  # a label over 63 characters, a NUL
+        raise OSError(errno.EINVAL, f"host {host!r} cannot be listened on: it is not a host name") from error
     # A name such as localhost has an IPv6 address too, which may not exist on this machine: IPv4 first.
     family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     listening = socket.socket(family, kind, protocol)
@@ -44,6 +46,6 @@ def _why_not(error: OSError, host: str, port: int) -> str:
                 " run it as root or choose another port, such as 8443"
             )
         case errno.EADDRNOTAVAIL:
-            return f"{host} is not an address of this machine"
+            return f"host {host} is not an address of this machine; 0.0.0.0 stands for all that it has"
         case _:
             return f"{where} cannot be listened on: {error.strerror}"

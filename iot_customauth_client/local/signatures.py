@@ -92,6 +92,7 @@ def _decode(signature: str) -> bytes:
 
 def _load_public_key(key: str | bytes | Path) -> RSAPublicKey:
     try:
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     except ImportError as error:
@@ -105,6 +106,8 @@ def _load_public_key(key: str | bytes | Path) -> RSAPublicKey:
             f"{name} holds no PEM public key: it must begin with -----BEGIN PUBLIC KEY-----"
             " (made by `openssl rsa -in key.pem -pubout`)"
         ) from error
+    except UnsupportedAlgorithm:  # a kind of key, or a curve, that nobody here has heard of
+        loaded = None
     if not isinstance(loaded, RSAPublicKey):
         raise ConfigurationError(f"{name} is not an RSA key: the service verifies token signatures with RSA only")
     if loaded.key_size < MIN_KEY_BITS:

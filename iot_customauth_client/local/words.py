@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
+
+from ..errors import ConfigurationError
 
 LOCAL_EXTRA: Final = (
     'the local endpoint needs packages that are not installed: pip install "iot-customauth-client[local]"'
@@ -19,3 +22,12 @@ def counted(number: int, noun: str) -> str:
 def listed(names: Iterable[str], *, none: str = "none") -> str:
     """The names in back-quotes, separated by commas, or `none` when there is no name."""
     return ", ".join(f"`{name}`" for name in names) or none
+
+
+@contextmanager
+def told_of(place: str) -> Iterator[None]:
+    """Put the place before what is said of a value by those who do not know where it stands."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error.message}") from error

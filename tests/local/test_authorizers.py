@@ -30,6 +30,13 @@ def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
 
 GOOD_KEY = pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
+UNREADABLE_CURVE = """-----BEGIN PUBLIC KEY-----
+MEIwFAYHKoZIzj0CAQYJKyQDAwIIAQEBAyoABAYH23/36Eiyjf17S97+NcwXfxwF
+oSbmVbhA9XGaR0hMApSEHWIZQ9E=
+-----END PUBLIC KEY-----
+"""
+"""brainpoolP160r1, which the cryptography package has no name for."""
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("signing without keys", {"token_key_name": "t"}, "signing_disabled to true"),
     ("signing without a key name", {"public_keys": (GOOD_KEY,)}, "token_key_name"),
@@ -53,6 +60,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "an elliptic key",
         {"token_key_name": "t", "public_keys": (pem(ec.generate_private_key(ec.SECP256R1())),)},
+        "not an RSA key",
+    ),
+    (
+        "a key on a curve that nobody reads",
+        {"token_key_name": "t", "public_keys": (UNREADABLE_CURVE,)},
         "not an RSA key",
     ),
 ]

@@ -132,7 +132,6 @@ MISTAKES: list[tuple[str, str]] = [
     ("[authorizers.a]\nfunction = 'nowhere.py'\nsigning_disabled = true", r"there is no file .*nowhere\.py"),
     ("[authorizers.a]\nfunction = 'http://h/i'\nsigning_disabled = true", "another path than an invocation"),
     ("[authorizers.'a b']\nfunction = 'authorizer.py'\nsigning_disabled = true", "authorizer name 'a b'"),
-    ("[endpoint]\ndefault_authorizer = 'a'", "unknown default authorizer 'a'"),
     ("[endpoint", "is not TOML"),
     ("[endpoint]\nhostnames = 'localhost'", "hostnames must be a list of texts"),
     ("[endpoint]\nshow_secrets = 'no'", "show_secrets must be true or false, without quotes"),
@@ -141,8 +140,23 @@ MISTAKES: list[tuple[str, str]] = [
     ("[endpoint]\nplus_in_query = 'space'", r"'plus_in_query': it belongs in \[choices\]"),
     ("[choices]\nrefused_subscribe_311 = 'suback'", r"'refused_subscribe_311': it belongs in \[endpoint\]"),
     ("[choices]\nrefused_connect_mqtt5 = '135'", "a text: write 135, without quotes"),
+    ("port = 8443", r"unknown key 'port': it belongs in \[endpoint\]"),
+    ("[endpoint.choices]\nplus_in_query = 'space'", r"'choices': it is a table of its own, write \[choices\]"),
+    ("[endpoint]\nauthorizers = ['a.py']", r"a table of its own, write \[authorizers\.NAME\], once for each"),
+    ("[authorizers]\nfunction = 'a.py'", r"\[authorizers\]: 'function' belongs in \[authorizers\.NAME\]"),
+    ("[domains]\ndomain_name = 'a.example'", r"\[domains\]: 'domain_name' belongs in \[domains\.NAME\]"),
     ("[authorizers]\na = 'authorizer.py'", r"write \[authorizers\.a\], and below it function"),
     ("[[domains]]\ndomain_name = 'a.example'", r"write \[domains\.NAME\]"),
+    ("[endpoint]\nhostnames = ['a', 'b c']", r"\[endpoint\]: hostnames: 'b c' is not a host name"),
+    ("[endpoint]\nhostnames = ['a', 3]", r"\[endpoint\]: hostnames, item 2, must be a text"),
+    ("[endpoint]\nregion = 'Ireland'", r"local\.toml, \[endpoint\]: region 'Ireland'"),
+    ("[endpoint]\naccount = '12'", r"local\.toml, \[endpoint\]: account '12'"),
+    ("[endpoint]\ndefault_authorizer = 'a'", r"local\.toml, \[endpoint\]: unknown default authorizer 'a': known: none"),
+    ("[endpoint]\ncert_dir = ''", r"\[endpoint\]: cert_dir must not be empty"),
+    ('[endpoint]\nhost = "a\\u0000"', r"\[endpoint\]: host must not .* control characters"),
+    (f"[authorizers.a]\nfunction = '{'x' * 300}.py'", r"\[authorizers\.a\]: function: .* cannot be read"),
+    (f"[authorizers.a]\ncommand = ['./{'x' * 300}']", r"\[authorizers\.a\]: command: .* cannot be read"),
+    ('[authorizers."a\\nb"]', r"\[authorizers\.'a\\nb'\]"),
     ("[domains.a]\nstatus = 'ENABLED'", r"\[domains\.a\]: domain_name is missing"),
     ("[domains.a]\ndomain_name = 'a.example'\napplication_protocol = 'MQTT'", "known: DEFAULT, SECURE_MQTT"),
 ]
@@ -167,6 +181,14 @@ def test_a_wrong_flag_is_told_as_a_flag() -> None:
         configure(None, Flags(authorizers=("authorizer.py",)))
     with pytest.raises(ConfigurationError, match="there is no file"):
         configure(None, Flags(authorizers=("a=nowhere.py",)))
+    with pytest.raises(ConfigurationError, match="--authorizer: authorizer name 'a b'"):
+        configure(None, Flags(authorizers=("a b=authorizer.py",)))
+    with pytest.raises(ConfigurationError, match=f"--authorizer a: function: {'x' * 300}.py cannot be read"):
+        configure(None, Flags(authorizers=(f"a={'x' * 300}.py",)))
+    with pytest.raises(ConfigurationError, match="command line: region 'x'"):
+        configure(None, Flags(region="x"))
+    with pytest.raises(ConfigurationError, match="command line: unknown default authorizer 'a'"):
+        configure(None, Flags(default_authorizer="a"))
 
 
 def test_an_authorizer_may_be_an_invoke_url_or_a_command_beside_the_file(directory: Path) -> None:

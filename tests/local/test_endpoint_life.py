@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import socket
 import threading
 from pathlib import Path
@@ -115,9 +116,9 @@ def test_a_port_in_use_is_told_in_words(endpoint: LocalEndpoint, password_author
     assert [thread.name for thread in threading.enumerate()].count("iot-customauth-local") == 1
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "x" * 64, "a\0b"], ids=ascii)
 def test_an_address_that_is_not_here_is_told_in_words(host: str, password_authorizer: LocalAuthorizer) -> None:
-    with pytest.raises(OSError, match=host):
+    with pytest.raises(OSError, match=re.escape(ascii(host).strip("'"))):
         LocalEndpoint({NAME: password_authorizer}, host=host).start()
 
 
@@ -125,6 +126,12 @@ def test_an_address_that_is_not_here_is_told_in_words(host: str, password_author
     ("fields", "named"),
     [
         ({"hostnames": ()}, "no host name"),
+        ({"hostnames": "localhost"}, r"write a list, \['localhost'\]"),
+        ({"host": None}, "host is None: write an address"),
+        ({"port": 70_000}, "port is 70000: .* to 65,535"),
+        ({"port": "8443"}, "port is '8443'"),
+        ({"choices": {"plus_in_query": "space"}}, "choices is a dict: pass Choices"),
+        ({"session_expiry_seconds": "60"}, "1 to 604,800 s"),
         ({"hostnames": ("https://localhost",)}, "without scheme"),
         ({"region": "Tokyo"}, "eu-central-1"),
         ({"account": "123"}, "12 digits"),
