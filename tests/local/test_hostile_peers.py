@@ -25,9 +25,10 @@ from tls_clients import MemoryClient, client_context, client_hello
 
 from iot_customauth_client import ConfigurationError
 from iot_customauth_client.authorizer.event import build_event
-from iot_customauth_client.local import LocalEndpoint, admission, client_connection, events, time_limits
+from iot_customauth_client.local import LocalEndpoint, admission, events, tcp_stream, time_limits
 from iot_customauth_client.local.authorizer_calls import Answer, AuthorizerCalls
 from iot_customauth_client.local.authorizer_files import CallableSource
+from iot_customauth_client.local.client_connection import ClientConnection
 from iot_customauth_client.local.codec import (
     Connect,
     Disconnect,
@@ -145,18 +146,18 @@ def test_of_one_connection_no_more_is_read_in_a_turn_than_a_tls_record_holds(
     endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    receive = client_connection.ClientConnection.data_received
+    receive = ClientConnection.received
 
-    def noted(connection: client_connection.ClientConnection, data: bytes) -> None:
+    def noted(connection: ClientConnection, data: bytes) -> None:
         sizes.append(len(data))
         receive(connection, data)
 
-    monkeypatch.setattr(client_connection.ClientConnection, "data_received", noted)
+    monkeypatch.setattr(ClientConnection, "received", noted)
     with WireClient(endpoint) as client:
         client.connected()
         client.send(*[Publish("a", bytes(100_000)) for _ in range(20)], PingReq())
         assert isinstance(client.receive(), PingResp)
-    assert max(sizes) <= client_connection.READ_BYTES
+    assert max(sizes) <= tcp_stream.READ_BYTES
 
 
 def test_a_client_is_served_while_another_floods(endpoint: LocalEndpoint) -> None:

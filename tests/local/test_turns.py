@@ -238,7 +238,7 @@ def noted_turns(endpoint: LocalEndpoint) -> Iterator[list[int]]:
 def _wait_until_it_reads_no_more(endpoint: LocalEndpoint) -> None:
     running = endpoint._needs_running()
     (connection,) = running.server._connections.values()
-    while Pause.AHEAD not in running.call(lambda: connection._reading._pauses):
+    while Pause.AHEAD not in running.call(lambda: connection._tcp.reading._pauses):
         pass
 
 
