@@ -141,7 +141,9 @@ class TcpStream(asyncio.BufferedProtocol):
     def finish(self) -> None:
         """Say that there will be no more, discard what still comes, and wait a little for the peer to close."""
         self._finishing = True
-        if self._transport.is_closing():
+        loop = asyncio.get_running_loop()
+        self._lingering = loop.call_later(time_limits.LINGER_SECONDS, self._transport.abort)
+        if self._transport.is_closing():  # which takes as long as the peer does not read what waits for it
             return
         try:
             self._transport.write_eof()
@@ -149,8 +151,6 @@ class TcpStream(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self.reading.resume_all()
-        loop = asyncio.get_running_loop()
-        self._lingering = loop.call_later(time_limits.LINGER_SECONDS, self._transport.abort)
 
     def close(self) -> None:
         """End in good order: what was written is sent, and the peer is not waited for."""

@@ -22,6 +22,7 @@ import pytest
 from http_clients import HttpClient, WebSocketClient, allow_all, tls_socket
 from mqtt_wire import AUTHORIZER, USERNAME, WireClient, serves_a_good_client
 from tls_clients import MemoryClient, client_context, client_hello
+from waiting import eventually
 
 from iot_customauth_client import ConfigurationError
 from iot_customauth_client.authorizer.event import build_event
@@ -223,6 +224,26 @@ def test_when_too_much_waits_for_all_readers_together_the_slowest_is_ended(
         assert isinstance(publisher.receive(), PingResp)
     for each in slow:
         each.close()
+
+
+def test_who_has_ended_its_side_and_does_not_read_is_waited_for_no_longer_than_others(
+    endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limits, "LINGER_SECONDS", 0.1)
+    with WireClient(endpoint) as client:
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connected()
+        client.send(Subscribe(1, (SubscribeRequest("a", 0),)))
+        assert isinstance(client.receive(), SubAck)
+        for _ in range(100):  # more than the system holds for one socket
+            endpoint.publish("a", bytes(100_000))
+        socket.socket.shutdown(client.socket, socket.SHUT_WR)
+        running = endpoint._needs_running()
+        (connection,) = running.server._connections.values()
+        assert eventually(lambda: running.call(lambda: connection._tcp.is_closing))
+        assert not endpoint.events.of_kind(events.Closed)
+        endpoint.disconnect("client_id")
+        endpoint.wait_for(events.Closed, timeout=10)
 
 
 def test_a_peer_that_asks_much_and_resets_leaves_no_line_in_the_log(
