@@ -30,7 +30,7 @@ from iot_customauth_client.topics import check_topic_filter
 
 from .dice import SeededDice
 from .mutation import mutate
-from .packets import any_packet, client_packet, connect
+from .packets import KnownParts, any_packet, client_packet, connect
 from .target import Outcome, Target, ensure
 
 _MOST_BYTES: Final = 149_504
@@ -40,13 +40,13 @@ _KINDS: Final = {None: "server", Version.MQTT5: "5", Version.MQTT311: "3.1.1"}
 
 def make(seed: random.Random) -> bytes:
     """Some packets, most often with something wrong; now and then one that is large."""
-    dice = SeededDice(seed)
+    parts = KnownParts(SeededDice(seed))
     reader = seed.randrange(3)
     version = _READERS[reader] or seed.choice((Version.MQTT5, Version.MQTT311))
     if _READERS[reader] is None:
-        packets = [connect(dice, version), *(client_packet(dice, version) for _ in range(seed.randrange(4)))]
+        packets = [connect(parts, version), *(client_packet(parts, version) for _ in range(seed.randrange(4)))]
     else:
-        packets = [any_packet(dice, version) for _ in range(1 + seed.randrange(3))]
+        packets = [any_packet(parts, version) for _ in range(1 + seed.randrange(3))]
     data = [encode(packet, version) for packet in packets]
     if seed.random() < 0.002:
         data.append(_large(seed))
