@@ -19,7 +19,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from http_clients import HttpClient, WebSocketClient, allow_all, tls_socket
+from authorizer_functions import HeldBack, allow_all
+from http_clients import HttpClient, WebSocketClient, tls_socket
 from mqtt_wire import AUTHORIZER, USERNAME, WireClient, serves_a_good_client
 from tls_clients import MemoryClient, client_context, client_hello
 from waiting import eventually
@@ -284,12 +285,7 @@ def test_an_address_has_so_many_connections_and_the_next_one_is_turned_away(make
 def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_authorizer(
     make_endpoint: MakeEndpoint,
 ) -> None:
-    release = threading.Event()
-
-    def slow(event: object, context: object) -> dict[str, object]:
-        release.wait(4)
-        return allow_all(event, context)
-
+    slow = HeldBack()
     endpoint = make_endpoint({AUTHORIZER: slow}, default_authorizer=AUTHORIZER, max_half_open_per_address=3)
     with WireClient(endpoint) as client:
         client.send(Connect(Version.MQTT5, "patient", True, 60, "u", b"p"))
@@ -300,7 +296,7 @@ def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_aut
             for number in range(2, 10)
         ]
         assert len(turned) == 8
-        release.set()
+        slow.release.set()
         client.receive()
         endpoint.wait_for("connected", client_id="patient", timeout=5)
         for each in silent:
@@ -311,12 +307,7 @@ def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_aut
 def test_who_is_closed_to_make_room_while_its_authorizer_runs_has_not_left_by_itself(
     make_endpoint: MakeEndpoint, protocol: str
 ) -> None:
-    release = threading.Event()
-
-    def slow(event: object, context: object) -> dict[str, object]:
-        release.wait(4)
-        return allow_all(event, context)
-
+    slow = HeldBack()
     endpoint = make_endpoint({AUTHORIZER: slow}, default_authorizer=AUTHORIZER)
     server = endpoint._needs_running().server
     server.peers.limits = replace(server.peers.limits, half_open=2)
@@ -327,7 +318,7 @@ def test_who_is_closed_to_make_room_while_its_authorizer_runs_has_not_left_by_it
             endpoint.wait_for("authorizer_called", connection=number, timeout=5)
         with socket.create_connection((endpoint.host, endpoint.port), 10, ("127.0.0.2", 0)):  # has fewer than they
             endpoint.wait_for("closed", connection=2, timeout=5)
-        release.set()
+        slow.release.set()
         endpoint.wait_for("authorizer_answered", connection=2, timeout=5)
         serves_a_good_client(endpoint)  # what the answer leads to is in the log by now
     (turned,) = [each for each in endpoint.events.of_kind(events.TurnedAway) if each.connection == 2]

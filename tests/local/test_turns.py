@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from http_clients import allow_all, tls_socket
+from authorizer_functions import allow_all
+from http_clients import tls_socket
 from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_wire import AUTHORIZER, WireClient
