@@ -2,11 +2,11 @@
 
 ::
 
-    OPEN ──finish──> FINISHING ──the peer closes, or takes too long──> ended
-     │ ^                ^                                                ^
-     │ └──speak_again───┤ (which `finish` does too)                      │
-     └──fall_silent──> SILENT                                            │
-     └──────────────── close, abort, or the peer ends it ────────────────┘
+    OPEN ────────── finish ───────────> FINISHING ──the peer closes, or takes too long──> ended
+     │  ^                                                                                   ^
+     │  └──speak_again──┐                                                                   │
+     ├───fall_silent──> SILENT                                                              │
+     └──────── close, abort, or the peer ends it: from every state ─────────────────────────┘
 
 FINISHING has written its last bytes and discards what still comes, for a time: closing a socket with unread bytes in it
 would take the last answer away from the peer. SILENT neither reads nor writes, while the TCP connection stays.
