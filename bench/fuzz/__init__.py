@@ -11,6 +11,7 @@ same target serves this run, the suite and atheris. What a target is made of:
     dice           choices out of a seed, or out of the bytes of an input
     packets        grammar: MQTT packets by the codec's own tables
     mutation       bytes that were good, made bad
+    cutting        a stream in pieces
     target         what a target is, and what it may say about an input
     target_*       one for each thing that reads
     coverage       which lines an input reaches; an input that reaches a new one is kept and mutated

@@ -102,6 +102,7 @@ class World:
 
     def __init__(self, dice: InputDice, *, wild: bool) -> None:
         self.dice = dice
+        self.parts = packets.KnownParts(dice)
         self.wild = wild
         numbers = count(1)
         quotas: Quotas = "aws" if wild and chance(dice, 40) else "off"
@@ -170,7 +171,9 @@ class World:
         dice = self.dice
         self.last += 1
         number = self.last
-        packet = packets.connect(dice, self._version()) if self.wild and chance(dice, 10) else self.sociable_connect()
+        packet = (
+            packets.connect(self.parts, self._version()) if self.wild and chance(dice, 10) else self.sociable_connect()
+        )
         self.open.append(number)
         self.watch.add(number, packet)
         self.packets += 1
@@ -197,7 +200,7 @@ class World:
         if not self.open:
             return self.connect()
         number = self._number()
-        return self._say(packets.any_packet(self.dice, self.watch.version(number)), number)
+        return self._say(packets.any_packet(self.parts, self.watch.version(number)), number)
 
     def acknowledge(self) -> list[Effect]:
         """Acknowledge a message that was delivered; now and then another one."""

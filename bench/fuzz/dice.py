@@ -14,12 +14,16 @@ from typing import Protocol, TypeVar
 Item = TypeVar("Item")
 
 
-class Dice(Protocol):
-    """A source of choices."""
+class Chooser(Protocol):
+    """Who can choose one of several."""
 
     def below(self, limit: int) -> int:
         """Return a number from 0 to below `limit`."""
         ...
+
+
+class Dice(Chooser, Protocol):
+    """A source of choices."""
 
     def bytes(self, count: int) -> bytes:
         """Return so many bytes."""
@@ -76,11 +80,11 @@ class InputDice:
         return taken if len(taken) == count else taken + bytes(count - len(taken))
 
 
-def pick(dice: Dice, items: Sequence[Item]) -> Item:
+def pick(dice: Chooser, items: Sequence[Item]) -> Item:
     """Choose one of the items."""
     return items[dice.below(len(items))]
 
 
-def chance(dice: Dice, percent: int) -> bool:
+def chance(dice: Chooser, percent: int) -> bool:
     """Say yes so often."""
     return dice.below(100) < percent

@@ -28,9 +28,10 @@ from iot_customauth_client.local.codec import (
 )
 from iot_customauth_client.topics import check_topic_filter
 
+from .cutting import cut_up
 from .dice import SeededDice
 from .mutation import mutate
-from .packets import any_packet, client_packet, connect
+from .packets import KnownParts, any_packet, client_packet, connect
 from .target import Outcome, Target, ensure
 
 _MOST_BYTES: Final = 149_504
@@ -40,13 +41,13 @@ _KINDS: Final = {None: "server", Version.MQTT5: "5", Version.MQTT311: "3.1.1"}
 
 def make(seed: random.Random) -> bytes:
     """Some packets, most often with something wrong; now and then one that is large."""
-    dice = SeededDice(seed)
+    parts = KnownParts(SeededDice(seed))
     reader = seed.randrange(3)
     version = _READERS[reader] or seed.choice((Version.MQTT5, Version.MQTT311))
     if _READERS[reader] is None:
-        packets = [connect(dice, version), *(client_packet(dice, version) for _ in range(seed.randrange(4)))]
+        packets = [connect(parts, version), *(client_packet(parts, version) for _ in range(seed.randrange(4)))]
     else:
-        packets = [any_packet(dice, version) for _ in range(1 + seed.randrange(3))]
+        packets = [any_packet(parts, version) for _ in range(1 + seed.randrange(3))]
     data = [encode(packet, version) for packet in packets]
     if seed.random() < 0.002:
         data.append(_large(seed))
@@ -112,7 +113,7 @@ def run(data: bytes) -> Outcome:
         return Outcome("too short")
     version, cut, stream = _READERS[data[0] % 3], data[1], data[2:]
     packets, error, decoder = _read(version, [stream])
-    pieces = _pieces(stream, cut)
+    pieces = cut_up(stream, cut, byte_by_byte=4, most=200)
     if len(pieces) > 1:
         again, same, _ = _read(version, pieces)
         ensure(again == packets, "the packets do not depend on how the stream is cut")
@@ -154,12 +155,6 @@ def _check_error(decoder: Decoder, error: CodecError) -> None:
 
 def _told(error: CodecError | None) -> tuple[object, ...]:
     return () if error is None else (error.reason_code, str(error), error.rule)
-
-
-def _pieces(stream: bytes, cut: int) -> list[bytes]:
-    """Cut a stream into pieces of `cut` bytes, or of one if it is short."""
-    size = 1 if cut % 4 == 0 and len(stream) < 400 else max(cut, len(stream) // 200 + 1)
-    return [stream[at : at + size] for at in range(0, len(stream), size)]
 
 
 def _check_written(packets: list[Packet], version: Version, stream: bytes) -> None:

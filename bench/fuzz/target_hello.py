@@ -29,6 +29,7 @@ from iot_customauth_client.local.doors import ServedNames, TurnAway, choose_door
 from iot_customauth_client.local.front import Front, Hello, Proxied
 from iot_customauth_client.local.http_head import Reply
 
+from .cutting import cut_up
 from .mutation import mutate
 from .target import Outcome, Target, ensure
 
@@ -148,15 +149,10 @@ def run(data: bytes) -> Outcome:
     if len(data) < 2:
         return Outcome("too short")
     stream, cut = data[1:], data[0]
-    pieces = _pieces(stream, cut)
+    pieces = cut_up(stream, cut, byte_by_byte=8, most=40)
     _check_reader(stream, pieces)
     label = _check_front(stream, pieces)
     return Outcome(label)
-
-
-def _pieces(stream: bytes, cut: int) -> list[bytes]:
-    size = 1 if cut % 8 == 0 and len(stream) < 600 else max(cut, len(stream) // 40 + 1)
-    return [stream[at : at + size] for at in range(0, len(stream), size)]
 
 
 def _check_reader(stream: bytes, pieces: list[bytes]) -> None:

@@ -29,6 +29,7 @@ from iot_customauth_client.local.presented import HttpPart, MqttPart, Presented,
 from iot_customauth_client.local.redaction import shown_query
 from iot_customauth_client.local.websocket_upgrade import grant_headers, refuse_upgrade
 
+from .cutting import cut_up
 from .mutation import mutate
 from .target import Outcome, Target, ensure
 
@@ -142,9 +143,8 @@ def run(data: bytes) -> Outcome:
     if len(data) < 2:
         return Outcome("too short")
     stream, cut = data[1:], data[0]
-    size = 1 if cut % 16 == 0 and len(stream) < 400 else max(cut, len(stream) // 12 + 1)
     labels, outputs = _talk([stream])
-    _, again = _talk([stream[at : at + size] for at in range(0, len(stream), size)])
+    _, again = _talk(cut_up(stream, cut, byte_by_byte=16, most=12))
     ensure(again == outputs, "what comes out does not depend on how the bytes were cut")
     return Outcome(", ".join(labels[-2:]) or "waits", max(1, len(labels)))
 

@@ -17,6 +17,7 @@ from wsproto.connection import Connection, ConnectionType
 
 from iot_customauth_client.local.websocket_pipe import WebSocketPipe
 
+from .cutting import cut_up
 from .mutation import mutate
 from .target import Outcome, Target, ensure
 
@@ -76,12 +77,11 @@ def run(data: bytes) -> Outcome:
     if len(data) < 2:
         return Outcome("too short")
     stream, cut = data[1:], data[0]
-    size = 1 if cut % 4 == 0 and len(stream) < 400 else max(cut, len(stream) // 100 + 1)
     whole = _read([stream])
-    cut_up = _read([stream[at : at + size] for at in range(0, len(stream), size)])
-    ensure(cut_up[0] == whole[0], "the bytes of MQTT do not depend on how the frames were cut")
+    pieces = _read(cut_up(stream, cut, byte_by_byte=4, most=100))
+    ensure(pieces[0] == whole[0], "the bytes of MQTT do not depend on how the frames were cut")
     # Which of two violations is told does: a text that is not UTF-8 is both, and the first that is seen is told.
-    ensure(_kind(cut_up[2]) == _kind(whole[2]), "whether it ends does not depend on how the frames were cut")
+    ensure(_kind(pieces[2]) == _kind(whole[2]), "whether it ends does not depend on how the frames were cut")
     wanted = _wanted(stream)
     if wanted is not None:
         ensure(whole[0] == wanted and whole[2] is None, "good frames carry what was put into them")

@@ -8,22 +8,20 @@
       │                     └──no ALPN──> HTTP ──┴──> AUTHORIZER ──> IDLE ──> HTTP │
       └──── turned away ────┴──────────────┴───── refused ────┴─────── hung up ────┴──> LEAVING ──> (closed)
 
-Every stage that waits for the peer has a time limit but LIVE, which has the keep alive. LEAVING has written its last
-bytes and discards what still comes, for a time (`time_limits.py`): closing a socket with unread bytes in it would take
-the last answer away from the peer.
+Every stage that waits for the peer has a time limit (`time_limits.py`) but LIVE, which has the keep alive. LEAVING has
+written its last bytes.
 
-This file owns the socket of one connection and nothing else: what is spoken inside TLS is a `Talk`, MQTT or HTTP. It
-creates no task; its one timer is cancelled when it changes stage or ends.
+This file knows how far a connection has come and nothing else: the socket is its `TcpStream`, what is spoken inside TLS
+a `Talk`, MQTT or HTTP. It creates no task; its one timer is cancelled when it changes stage or ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from .. import limits
-from . import tcp
 from .authentication import Authentication
 from .client_hello import ClientHello
 from .codec import Packet
@@ -36,8 +34,10 @@ from .http_talk import HttpTalk
 from .mqtt_talk import MqttTalk
 from .peers import Eviction
 from .pipes import PlainPipe
-from .reading import Pause, Reading
+from .reading import Pause
 from .talk import HALF_OPEN, Stage, Talk
+from .tcp import DropKind
+from .tcp_stream import TcpStream
 from .time_limits import seconds_for
 from .tls import TlsError, TlsStream, alert
 from .turns import Backlog, Taker
@@ -47,14 +47,11 @@ if TYPE_CHECKING:
 
 MAX_UNSENT_BYTES: Final = 32 * 1024 * 1024
 """What may wait for a peer that does not read; beyond that it is cut off."""
-READ_BYTES: Final = 16_384
-"""What is read of one connection before the others have their turn: one TLS record. Of the smallest packets, frames
-or chunks that is some 30 ms of work; 256 KiB, asyncio's own measure, would be half a second."""
 
 _LEAVING: Final = Stage.LEAVING  # asked for each message: with Python 3.11 ten times as fast as the attribute
 
 
-class ClientConnection(asyncio.BufferedProtocol):
+class ClientConnection:
     """One accepted connection. All its methods run on the event loop's thread."""
 
     evicted: Eviction | None = None
@@ -80,11 +77,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._talk: Talk | None = None
         self._backlog = Backlog(server.turns)
         self._next_turn: asyncio.Handle | None = None
-        self._silent = False
-        self._holding: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # set by connection_made, before all else
-        self._reading: Reading = cast("Reading", None)  # likewise
+        self._tcp: Final = TcpStream(self, server.inbox)
+
+    @property
+    def protocol(self) -> asyncio.BaseProtocol:
+        """What asyncio is to tell of the socket."""
+        return self._tcp
 
     @property
     def left(self) -> bool:
@@ -106,54 +105,30 @@ class ClientConnection(asyncio.BufferedProtocol):
         """How clients of this connection's domain are authenticated."""
         return self.server.authentication_of(self.domain)
 
-    # -- called by asyncio -------------------------------------------------------------------------------------------
+    # -- called by the stream ----------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin. asyncio has set TCP_NODELAY on the socket."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._reading = Reading(self._transport)
-        peer = cast("tuple[str, int] | None", transport.get_extra_info("peername"))
-        self.source_ip, port = peer[:2] if peer else (None, 0)
-        host = f"[{self.source_ip}]" if self.source_ip and ":" in self.source_ip else self.source_ip
-        self._happened(Opened(self.number, f"{host}:{port}" if peer else "unknown"))
+    def opened(self, source_ip: str | None, peer: str) -> None:
+        """Begin."""
+        self.source_ip = source_ip
+        self._happened(Opened(self.number, peer))
         self._limit()
         self.server.opened(self)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the socket's bytes go: one buffer for all connections, emptied before the next one is read."""
-        del sizehint
-        return self.server.inbox
+    def received(self, data: bytes) -> None:
+        """Take bytes of the peer."""
+        if self.stage is Stage.FRONT:
+            self._receive_front(data)
+        else:
+            self._receive_tls(data)
+        self.server.flush()
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take what the socket gave."""
-        self.data_received(bytes(self.server.inbox[:nbytes]))
-
-    def resume_writing(self) -> None:
+    def peer_reads(self) -> None:
         """Note that the peer has read most of what waited for it."""
         self.server.unread.forget(self.number)
 
-    def data_received(self, data: bytes) -> None:
-        """Take bytes of the peer."""
-        if self._silent:
-            return
-        match self.stage:
-            case Stage.LEAVING:
-                return
-            case Stage.FRONT:
-                self._receive_front(data)
-            case _:
-                self._receive_tls(data)
-        self.server.flush()
-
-    def eof_received(self) -> None:
-        """Let asyncio close the connection: nothing is sent to a peer that has ended its side."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
+    def ended(self) -> None:
         """Clean up; the one place through which every connection goes at last."""
-        del exc  # asyncio gives the reset or broken pipe; for the client it is lost all the same
-        for timer in (self._timer, self._holding):
-            if timer is not None:
-                timer.cancel()
+        self._no_limit()
         self._backlog.clear()
         self._end_turn()
         if self.stage in HALF_OPEN:
@@ -180,12 +155,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def hold(self, seconds: float) -> None:
         """Read nothing for so long: the client has used up its throughput."""
-        if self.left:
-            return
-        if self._holding is not None:
-            self._holding.cancel()
-        self._reading.pause(Pause.THROUGHPUT)
-        self._holding = self._loop.call_later(seconds, self._reading.resume, Pause.THROUGHPUT)
+        if not self.left:
+            self._tcp.hold(seconds)
 
     def flush(self) -> None:
         """Write this turn's output with one call, as few TLS records as possible."""
@@ -201,44 +172,42 @@ class ClientConnection(asyncio.BufferedProtocol):
         """End a connection that is not a client yet, with an alert if TLS has not begun."""
         self._happened(TurnedAway(self.number, turn_away.cause, turn_away.explanation))
         if turn_away.alert is not None and self._tls is None:
-            self._transport.write(alert(turn_away.alert))
+            self._tcp.write(alert(turn_away.alert))
         self.leave()
 
     def close(self) -> None:
         """End in good order, without a word in the log and without waiting for the peer: the endpoint stops."""
-        self._silent = False
+        self._tcp.speak_again()
         self.leave()
-        self._transport.close()
+        self._tcp.close()
 
     def abort(self) -> None:
         """End at once; what was not sent, and not dealt with, is lost."""
         self.stage = Stage.LEAVING
         self._backlog.clear()
-        self._transport.abort()
+        self._tcp.abort()
 
     # -- faults that a test asks for --------------------------------------------------------------------------------
 
-    def drop(self, how: tcp.DropKind) -> None:
+    def drop(self, how: DropKind) -> None:
         """End the TCP connection at once, without a word of TLS or MQTT: by a reset, or by an end of the stream."""
         if how == "fin":
-            self._silent = False
+            self._tcp.speak_again()
             self.leave(farewell=False)
             return
-        tcp.reset_when_closed(self._transport)
+        self._tcp.reset_when_closed()
         self.abort()
 
     def fall_silent(self) -> None:
         """Read and answer nothing any more, while the TCP connection stays."""
-        self._silent = True
+        self._tcp.fall_silent()
         self._backlog.clear()
-        self._reading.pause(Pause.SILENT)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._no_limit()
         self.server.peers.let_in(self.number)
 
     def end_if_peer_has(self) -> None:
         """Abort a silent connection whose peer has closed: nothing else would notice that."""
-        if self._silent and tcp.peer_has_closed(self._transport):
+        if self._tcp.is_dead:
             self.abort()
 
     # -- before MQTT -------------------------------------------------------------------------------------------------
@@ -302,7 +271,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.stage is Stage.TLS and tls.handshake_done:
             self._handshake_done(tls)
         if self.stage in _SHAKING:
-            tcp.acknowledge_now(self._transport)
+            self._tcp.acknowledge_now()
         if received.plaintext and self._talk is not None:
             if len(received.plaintext) <= self.server.turns.piece_bytes and not self._backlog:
                 self._talk.receive(received.plaintext)
@@ -315,7 +284,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Note that nothing can be sent and received any more; what a client had sent before still counts."""
         self._broken = error
         if error.to_write:
-            self._transport.write(error.to_write)
+            self._tcp.write(error.to_write)
         if error.plaintext:  # it would count had it been read by itself
             self._backlog.put(self._hand_on, error.plaintext)
             self._backlog.work()
@@ -345,22 +314,22 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def write(self, plaintext: bytes) -> None:
         """Send plaintext now."""
-        if self.left or self._silent or self._tls is None or self._broken is not None:
+        if self.left or self._tcp.silent or self._tls is None or self._broken is not None:
             return
         self._put(self._tls.send(plaintext))
 
     def pause(self) -> None:
         """Read nothing more from the peer, unless it was left: then all that comes is discarded."""
         if not self.left:
-            self._reading.pause(Pause.AHEAD)
+            self._tcp.reading.pause(Pause.AHEAD)
 
     def resume(self) -> None:
         """Read again."""
-        self._reading.resume(Pause.AHEAD)
+        self._tcp.reading.resume(Pause.AHEAD)
 
     def do_first(self, taker: Taker, data: bytes) -> None:
         """Have bytes dealt with before all that has come since, as fast as turns allow; the socket waits meanwhile."""
-        if self.left or self._silent:
+        if self.left or self._tcp.silent:
             return
         self._backlog.put_first(taker, data)
         self._want_turn()
@@ -380,23 +349,18 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def heard(self) -> None:
         """Note that the peer has said something whole: no time limit of ours applies while it is dealt with."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._no_limit()
         self.stage = Stage.AUTHORIZER
         self.server.peers.asks(self.number)
 
     @property
     def unsent_bytes(self) -> int:
         """What waits for the peer to read."""
-        return self._transport.get_write_buffer_size()
+        return self._tcp.unsent_bytes
 
     def _put(self, data: bytes) -> None:
         """Write bytes to the socket, as long as the peer reads them; nothing once asyncio knows that it is gone."""
-        if self._transport.is_closing():
-            return
-        self._transport.write(data)
-        unsent = self._transport.get_write_buffer_size()
+        unsent = self._tcp.write(data)
         if unsent > MAX_UNSENT_BYTES:
             self.server.cut_off(self, f"the client does not read: {MAX_UNSENT_BYTES:,} bytes wait for it")
         elif unsent:
@@ -410,7 +374,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _want_turn(self) -> None:
         if self._next_turn is None:
-            self._reading.pause(Pause.TURN)
+            self._tcp.reading.pause(Pause.TURN)
             self._next_turn = self._loop.call_soon(self._take_turn)
             self.server.turns.unfinished += 1
 
@@ -435,10 +399,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._broken is not None:
             self._tls_failed(self._broken)
             return
-        self._reading.resume(Pause.TURN)
-        if self._tls is not None and self._tls.eof and not (self.left or self._silent):
+        self._tcp.reading.resume(Pause.TURN)
+        if self._tls is not None and self._tls.eof and not (self.left or self._tcp.silent):
             self.server.flush()
-            self._transport.close()
+            self._tcp.close()
 
     # -- ends and times ----------------------------------------------------------------------------------------------
 
@@ -447,38 +411,32 @@ class ClientConnection(asyncio.BufferedProtocol):
 
         farewell: end the protocols inside TCP in good order too.
         """
-        if self.left or self._silent:
+        if self.left or self._tcp.silent:
             return
-        if farewell and self._talk is not None and not self._transport.is_closing() and (last := self._talk.farewell()):
+        if farewell and self._talk is not None and not self._tcp.is_closing and (last := self._talk.farewell()):
             self.write(last)
             if self.left:
                 return
         self.stage = Stage.LEAVING
         self._backlog.clear()
         self.server.peers.leaves(self.number)
-        if self._transport.is_closing():
-            return
+        self._no_limit()
         if self._tls is not None and farewell:
-            self._transport.write(self._tls.close())
-        try:
-            self._transport.write_eof()
-        except OSError:  # the peer has reset the connection, and asyncio has not noticed yet
-            self._transport.abort()
-            return
-        self._reading.resume_all()
-        self._limit()
+            self._tcp.write(self._tls.close())
+        self._tcp.finish()
 
     def _limit(self) -> None:
         """Begin the time limit of the present stage."""
+        self._no_limit()
         seconds = seconds_for(self.stage)
-        if self._timer is not None:
-            self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self._too_late, seconds)
 
+    def _no_limit(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _too_late(self, seconds: float) -> None:
-        if self.stage is Stage.LEAVING:
-            self._transport.abort()
-            return
         if self.stage is Stage.IDLE:
             self.leave()
             return

@@ -22,7 +22,7 @@ from .authentication import Authentication, Question
 from .authorizer_calls import Answer, AuthorizerCalls
 from .authorizer_files import function_source
 from .broker import Broker
-from .client_connection import READ_BYTES, ClientConnection
+from .client_connection import ClientConnection
 from .domains import Domain
 from .doors import Door
 from .effects import Effect, HangUp, Happened, Hold, Send
@@ -37,6 +37,7 @@ from .offence import DisconnectReason
 from .peers import Eviction, PeerLimits, Peers
 from .peers_unread import MAX_UNREAD_BYTES, Unread
 from .redaction import scrub
+from .tcp_stream import READ_BYTES
 from .timekeeper import Timekeeper
 from .turns import Turns
 
@@ -318,9 +319,9 @@ class Server:
         for eviction in evictions:
             self._evict(eviction)
 
-    def _accept(self) -> ClientConnection:
+    def _accept(self) -> asyncio.BaseProtocol:
         self._last_number += 1
-        return ClientConnection(self, self._last_number)
+        return ClientConnection(self, self._last_number).protocol
 
     def _expire(self) -> None:
         self._timer = self.loop.call_later(EXPIRE_SECONDS, self._expire)

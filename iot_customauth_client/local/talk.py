@@ -1,7 +1,8 @@
 """What is spoken inside TLS on one connection, and the line it is spoken over.
 
-`ClientConnection` owns the socket, TLS and the time limits, and knows nothing of MQTT or HTTP; a `Talk` knows one of
-them and owns no socket. A connection has one talk at a time: MQTT, or HTTP that an upgrade may turn into MQTT.
+`ClientConnection` owns TLS and the time limits, its `TcpStream` the socket, and neither knows of MQTT or HTTP; a `Talk`
+knows one of them and owns no socket. A connection has one talk at a time: MQTT, or HTTP that an upgrade may turn into
+MQTT.
 """
 
 from __future__ import annotations

@@ -25,7 +25,5 @@ def seconds_for(stage: Stage) -> float:
             return HANDSHAKE_SECONDS
         case Stage.IDLE:
             return HTTP_IDLE_SECONDS
-        case Stage.LEAVING:
-            return LINGER_SECONDS
         case _:
             return CONNECT_SECONDS

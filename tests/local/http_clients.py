@@ -30,18 +30,6 @@ NAME = "x-amz-customauthorizer-name"
 SIGNATURE = "x-amz-customauthorizer-signature"
 
 
-def allow_all(event: object, context: object) -> dict[str, object]:
-    """An authorizer function that lets everybody do everything."""
-    return allowing("iot:*", "*")
-
-
-def allowing(action: str | list[str], resource: str | list[str], **more: object) -> dict[str, object]:
-    """A result that allows one thing."""
-    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
-    policy = {"Version": "2012-10-17", "Statement": statement}
-    return {"isAuthenticated": True, "principalId": "p", "policyDocuments": [policy], **more}
-
-
 def context_of(endpoint: LocalEndpoint) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(endpoint.ca_file))
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from authorizer_functions import HeldBack, allow_all, allowing
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from http_clients import NAME, HttpClient, HttpReply, Rejected, WebSocketClient, allow_all, allowing
+from http_clients import NAME, HttpClient, HttpReply, Rejected, WebSocketClient
 from mqtt_wire import WireClient
 
 from iot_customauth_client.clock import ManualClock
@@ -152,12 +152,7 @@ CONNECT = Connect(Version.MQTT5, "client_id", keep_alive_seconds=60, username=NA
 @pytest.mark.parametrize("at_once", [True, False], ids=["in one piece", "while the authorizer runs"])
 def test_packets_before_connack_wait_for_it_or_end_the_connection(make_endpoint: MakeEndpoint, at_once: bool) -> None:
     for choice in ("wait", "hang_up"):
-        let_go = threading.Event()
-
-        def slow(event: object, context: object, let_go: threading.Event = let_go) -> dict[str, object]:
-            let_go.wait(4)
-            return allow_all(event, context)
-
+        slow = HeldBack()
         endpoint = make_endpoint({"a": slow}, choices=Choices(packets_before_connack=choice))
         with WireClient(endpoint) as client:
             if at_once:
@@ -167,13 +162,13 @@ def test_packets_before_connack_wait_for_it_or_end_the_connection(make_endpoint:
                 endpoint.wait_for("authorizer_called", timeout=5)
                 client.send(PingReq())
             if choice == "wait":
-                let_go.set()
+                slow.release.set()
                 assert isinstance(client.receive(), ConnAck)
                 assert isinstance(client.receive(), PingResp)
                 continue
             assert client.receive() is None
             refused = endpoint.wait_for("refused", timeout=5, cause="sent_before_connack", reason_code=None)
-            let_go.set()
+            slow.release.set()
             endpoint.wait_for("authorizer_answered", timeout=5)
         endpoint.wait_for("closed", timeout=5)
         assert endpoint.events.of_kind("refused") == [refused]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from http_clients import WebSocketClient, allowing
+from authorizer_functions import allowing
+from http_clients import WebSocketClient
 from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_wire import WireClient

@@ -6,35 +6,20 @@ import itertools
 import random
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import (
-    acknowledgements,
-    auths,
-    client_packets,
-    connacks,
-    connects,
-    disconnects,
-    mutated,
-    packets,
-    publishes,
-    subacks,
-    subscribes,
-    unsubacks,
-    unsubscribes,
-)
+from strategies import client_packets, connects, made, mutated, packets
 
+from bench.fuzz.packets import KINDS
 from iot_customauth_client.local.codec import (
     CodecError,
     Connect,
     Decoder,
     Packet,
     PingReq,
-    PingResp,
     PubAck,
     Publish,
     ReasonCode,
@@ -42,36 +27,18 @@ from iot_customauth_client.local.codec import (
     encode,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hypothesis.strategies import SearchStrategy
-
 VERSIONS = list(Version)
-BY_CLASS: dict[str, Callable[[Version], SearchStrategy[Packet]]] = {
-    "connect": connects,
-    "connack": connacks,
-    "publish": publishes,
-    "acknowledgement": acknowledgements,
-    "subscribe": subscribes,
-    "suback": subacks,
-    "unsubscribe": unsubscribes,
-    "unsuback": unsubacks,
-    "ping": lambda _: st.sampled_from([PingReq(), PingResp()]),
-    "disconnect": disconnects,
-    "auth": auths,
-}
 HELLO = {version: Connect(version, "client_id") for version in VERSIONS}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", BY_CLASS)
+@pytest.mark.parametrize("name", KINDS)
 def test_what_is_encoded_is_decoded_to_the_same_packet(name: str, version: Version) -> None:
     if name == "auth" and version is Version.MQTT311:
         return  # there is no such packet: test_codec_strict has its refusal
 
     @settings(max_examples=examples(150))
-    @given(packet=BY_CLASS[name](version))
+    @given(packet=made(KINDS[name], version))
     def holds(packet: Packet) -> None:
         assert Decoder(version=version).feed(encode(packet, version)) == [packet]
 

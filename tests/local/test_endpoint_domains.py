@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from http_clients import NAME, SIGNATURE, allow_all
+from authorizer_functions import allow_all
+from http_clients import NAME, SIGNATURE
 from mqtt_wire import WireClient
 
 from iot_customauth_client import KeyPair, generate_key_pair

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from authorizer_functions import HeldBack
 from mqtt_wire import USERNAME, WireClient, serves_a_good_client
 
 from iot_customauth_client.local import LocalEndpoint, client_connection, events, time_limits
@@ -180,16 +181,7 @@ def test_a_peer_that_does_not_read_is_cut_off(endpoint: LocalEndpoint, monkeypat
 
 
 def test_what_a_client_sends_ahead_is_bounded(make_endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
-    end = threading.Event()
-
-    def slow(event: object, context: object) -> dict[str, object]:
-        end.wait(10)
-        statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-        policy = {"Version": "2012-10-17", "Statement": statement}
-        return {"isAuthenticated": True, "principalId": "p", "policyDocuments": [policy]}
-
+    slow = HeldBack()
     endpoint = make_endpoint({"a": slow}, default_authorizer="a")
     with WireClient(endpoint) as client:
         client.send(Connect(Version.MQTT5, "c", username="u"))
@@ -198,7 +190,7 @@ def test_what_a_client_sends_ahead_is_bounded(make_endpoint: MakeEndpoint, monke
         ahead = encode(Publish("t", bytes(100_000)), Version.MQTT5) * 1000
         with pytest.raises(TimeoutError):  # the socket takes no more: TCP holds the client back
             client.send_bytes(ahead)
-        end.set()
+        slow.release.set()
         endpoint.wait_for("published", timeout=5)  # what was held is read, and reading goes on
         endpoint.wait_for("published", sequence=lambda number: number > 20, timeout=5)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from authorizer_functions import allow_all
 from awscrt_clients import TIMEOUT, NativeClient
 from http_clients import WebSocketClient
 from mqtt_wire import WireClient
@@ -23,15 +24,9 @@ USERNAME = "user01?x-amz-customauthorizer-name=a"
 CREDENTIALS = Credentials.from_password("user01", "pass01", authorizer="a")
 
 
-def allow(event: object, context: object) -> dict[str, object]:
-    statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    policy = {"Version": "2012-10-17", "Statement": statement}
-    return {"isAuthenticated": True, "principalId": "p", "policyDocuments": [policy]}
-
-
 @pytest.fixture
 def endpoint(make_endpoint: MakeEndpoint) -> LocalEndpoint:
-    return make_endpoint({"a": allow})
+    return make_endpoint({"a": allow_all})
 
 
 def dial(endpoint: LocalEndpoint, version: Version = Version.MQTT5, **fields: Any) -> WireClient:
@@ -130,7 +125,7 @@ def test_mqtt_in_websocket_can_be_half_open_and_dropped_too(endpoint: LocalEndpo
 
 
 def test_the_endpoint_stops_although_a_connection_is_half_open(make_endpoint: MakeEndpoint) -> None:
-    endpoint = make_endpoint({"a": allow})
+    endpoint = make_endpoint({"a": allow_all})
     with dial(endpoint):
         endpoint.faults.half_open()
         endpoint.stop()
@@ -219,7 +214,7 @@ def test_a_port_that_somebody_took_meanwhile_is_told_and_can_be_had_later(endpoi
 
 
 def test_an_unreachable_endpoint_can_be_stopped_and_started(make_endpoint: MakeEndpoint) -> None:
-    endpoint = make_endpoint({"a": allow})
+    endpoint = make_endpoint({"a": allow_all})
     endpoint.faults.become_unreachable()
     endpoint.faults.become_unreachable()
     endpoint.stop()
@@ -259,7 +254,7 @@ def test_a_swallowed_connack_is_a_time_out_and_the_next_attempt_succeeds(endpoin
 
 def test_a_delayed_connack_comes_when_the_clock_says_so(make_endpoint: MakeEndpoint) -> None:
     clock = ManualClock()
-    endpoint = make_endpoint({"a": allow}, clock=clock)
+    endpoint = make_endpoint({"a": allow_all}, clock=clock)
     endpoint.faults.delay("CONNACK", 3)
     with WireClient(endpoint) as client:
         client.send(Connect(Version.MQTT5, "client_id", username=USERNAME))
@@ -329,7 +324,7 @@ def test_behaving_again_forgets_what_was_asked_for(endpoint: LocalEndpoint) -> N
 
 
 def test_faults_may_be_asked_for_before_the_start_those_of_the_network_not() -> None:
-    endpoint = LocalEndpoint({"a": allow})
+    endpoint = LocalEndpoint({"a": allow_all})
     endpoint.refuse_connects()
     with pytest.raises(RuntimeError, match="does not run"):
         endpoint.faults.drop()
@@ -358,7 +353,7 @@ def test_a_311_client_of_awscrt_notices_a_dropped_connection(endpoint: LocalEndp
 
 
 def test_with_the_services_quotas_a_second_connect_within_a_second_is_refused(make_endpoint: MakeEndpoint) -> None:
-    endpoint = make_endpoint({"a": allow}, quotas="aws")
+    endpoint = make_endpoint({"a": allow_all}, quotas="aws")
     with dial(endpoint), WireClient(endpoint) as again:
         answer = again.connect(username=USERNAME)
         assert isinstance(answer, ConnAck)
@@ -370,7 +365,7 @@ def test_with_the_services_quotas_a_second_connect_within_a_second_is_refused(ma
 def test_with_the_services_quotas_too_much_throughput_is_slowed_down_and_nothing_lost(
     make_endpoint: MakeEndpoint,
 ) -> None:
-    endpoint = make_endpoint({"a": allow}, quotas="aws")
+    endpoint = make_endpoint({"a": allow_all}, quotas="aws")
     with NativeClient(endpoint) as client:
         client.wait("connection_success")
         futures = [client.publish(bytes(131_000)) for _ in range(8)]  # 1 MiB, of 512 KiB a second

@@ -10,14 +10,14 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 import pytest
-from http_clients import NAME, SIGNATURE, HttpClient, allow_all, allowing, tls_socket
+from authorizer_functions import HeldBack, allow_all, allowing
+from http_clients import NAME, SIGNATURE, HttpClient, tls_socket
 from mqtt_wire import WireClient, serves_a_good_client
 
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, events, time_limits
@@ -362,29 +362,19 @@ def test_requests_sent_ahead_are_answered_in_order(https: LocalEndpoint) -> None
 
 
 def test_a_client_that_leaves_while_the_function_runs_is_told_apart(make_endpoint: MakeEndpoint) -> None:
-    end = threading.Event()
-
-    def slow(event: object, context: object) -> dict[str, object]:
-        end.wait(5)
-        return allow_all(event, context)
-
+    slow = HeldBack()
     endpoint = make_endpoint({"a": slow}, default_authorizer="a")
     with tls_socket(endpoint) as client:
         client.sendall(b"POST /topics/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         endpoint.wait_for("authorizer_called", timeout=5)
     endpoint.wait_for("closed", timeout=5)
-    end.set()
+    slow.release.set()
     endpoint.wait_for("turned_away", cause="client_left", timeout=5)
     assert not endpoint.events.of_kind("published")
 
 
 def test_what_is_sent_ahead_of_an_answer_is_bounded(make_endpoint: MakeEndpoint) -> None:
-    end = threading.Event()
-
-    def slow(event: object, context: object) -> dict[str, object]:
-        end.wait(10)
-        return allow_all(event, context)
-
+    slow = HeldBack()
     authorizer = LocalAuthorizer(slow, signing_disabled=True, enable_caching_for_http=True)
     endpoint = make_endpoint({"a": authorizer}, default_authorizer="a")
     request = b"POST /topics/a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000)
@@ -394,7 +384,7 @@ def test_what_is_sent_ahead_of_an_answer_is_bounded(make_endpoint: MakeEndpoint)
         client.settimeout(0.5)
         with pytest.raises(TimeoutError):  # the socket takes no more: TCP holds the client back
             client.sendall(request * 200)
-        end.set()
+        slow.release.set()
         client.settimeout(10)
         endpoint.wait_for("published", sequence=lambda number: number > 20, timeout=5)
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from authorizer_functions import allow_all
 from http_clients import NAME as HEADER
-from http_clients import HttpClient, WebSocketClient, allow_all, tls_socket
+from http_clients import HttpClient, WebSocketClient, tls_socket
 from mqtt_wire import AUTHORIZER, WireClient, serves_a_good_client
 from waiting import eventually
 

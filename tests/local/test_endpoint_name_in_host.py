@@ -7,7 +7,8 @@ import ssl
 from collections.abc import Callable
 
 import pytest
-from http_clients import NAME, allow_all
+from authorizer_functions import allow_all
+from http_clients import NAME
 
 from iot_customauth_client.local import Choices, DomainConfiguration, LocalEndpoint, events
 

@@ -8,13 +8,23 @@ import time
 from collections.abc import Callable
 
 import pytest
+from authorizer_functions import HeldBack
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from mqtt_wire import AUTHORIZER, USERNAME, WireClient
 
 from iot_customauth_client.carriage import RawCredentials, write_connect
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, events
-from iot_customauth_client.local.codec import ConnAck, PubAck, Publish, SubAck, Subscribe, SubscribeRequest, Version
+from iot_customauth_client.local.codec import (
+    ConnAck,
+    Connect,
+    PubAck,
+    Publish,
+    SubAck,
+    Subscribe,
+    SubscribeRequest,
+    Version,
+)
 
 EITHER = pytest.mark.parametrize("version", [Version.MQTT5, Version.MQTT311], ids=["mqtt5", "mqtt311"])
 MakeEndpoint = Callable[..., LocalEndpoint]
@@ -352,21 +362,12 @@ def test_a_forbidden_subscribe_can_be_answered_instead_of_hanging_up(
 
 @EITHER
 def test_a_client_that_leaves_before_the_answer(make_endpoint: MakeEndpoint, version: Version) -> None:
-    import threading
-
-    from iot_customauth_client.local.codec import Connect
-
-    may_answer = threading.Event()
-
-    def slow(event: object, context: object) -> Result:
-        may_answer.wait(5)
-        return ALLOW_ALL
-
+    slow = HeldBack()
     endpoint = make_endpoint({AUTHORIZER: slow})
     with WireClient(endpoint, version) as client:
         client.send(Connect(version, "client_id", username=USERNAME))
         endpoint.wait_for("authorizer_called", timeout=5)
     endpoint.wait_for("closed", timeout=5)
-    may_answer.set()
+    slow.release.set()
     assert endpoint.wait_for(events.Refused, timeout=5).cause == "client_left"
     assert not endpoint.events.of_kind("connected")

@@ -14,7 +14,8 @@ from unittest.mock import ANY
 
 import paho.mqtt.client as paho
 import pytest
-from http_clients import NAME, SIGNATURE, Rejected, WebSocketClient, allow_all, allowing, tls_socket
+from authorizer_functions import HeldBack, allow_all, allowing
+from http_clients import NAME, SIGNATURE, Rejected, WebSocketClient, tls_socket
 from mqtt_wire import WireClient
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
@@ -286,12 +287,7 @@ def test_a_text_frame_ends_the_connection_with_a_reason(websocket: LocalEndpoint
 
 
 def test_a_violation_while_the_function_runs_ends_the_connection_after_it(make_endpoint: MakeEndpoint) -> None:
-    end = threading.Event()
-
-    def slow(event: object, context: object) -> dict[str, object]:
-        end.wait(5)
-        return allow_all(event, context)
-
+    slow = HeldBack()
     endpoint = make_endpoint({"a": slow}, default_authorizer="a")
     with WebSocketClient(endpoint) as client:
         client.send(Connect(Version.MQTT5, "client_id", username="u"))
@@ -299,7 +295,7 @@ def test_a_violation_while_the_function_runs_ends_the_connection_after_it(make_e
         before = BytesMessage(encode(Publish("a", b"before"), Version.MQTT5))
         client.send_event(Ping(), before, TextMessage("x"))  # in one TLS record, so that the Pong tells of all three
         client.wait_for_pong()
-        end.set()
+        slow.release.set()
         assert isinstance(client.receive(), ConnAck)
         assert isinstance(client.receive(), Disconnect)
         assert client.receive() is None

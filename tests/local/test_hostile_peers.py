@@ -19,15 +19,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from http_clients import HttpClient, WebSocketClient, allow_all, tls_socket
+from authorizer_functions import HeldBack, allow_all
+from http_clients import HttpClient, WebSocketClient, tls_socket
 from mqtt_wire import AUTHORIZER, USERNAME, WireClient, serves_a_good_client
 from tls_clients import MemoryClient, client_context, client_hello
+from waiting import eventually
 
 from iot_customauth_client import ConfigurationError
 from iot_customauth_client.authorizer.event import build_event
-from iot_customauth_client.local import LocalEndpoint, admission, client_connection, events, time_limits
+from iot_customauth_client.local import LocalEndpoint, admission, events, tcp_stream, time_limits
 from iot_customauth_client.local.authorizer_calls import Answer, AuthorizerCalls
 from iot_customauth_client.local.authorizer_files import CallableSource
+from iot_customauth_client.local.client_connection import ClientConnection
 from iot_customauth_client.local.codec import (
     Connect,
     Disconnect,
@@ -145,18 +148,18 @@ def test_of_one_connection_no_more_is_read_in_a_turn_than_a_tls_record_holds(
     endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    receive = client_connection.ClientConnection.data_received
+    receive = ClientConnection.received
 
-    def noted(connection: client_connection.ClientConnection, data: bytes) -> None:
+    def noted(connection: ClientConnection, data: bytes) -> None:
         sizes.append(len(data))
         receive(connection, data)
 
-    monkeypatch.setattr(client_connection.ClientConnection, "data_received", noted)
+    monkeypatch.setattr(ClientConnection, "received", noted)
     with WireClient(endpoint) as client:
         client.connected()
         client.send(*[Publish("a", bytes(100_000)) for _ in range(20)], PingReq())
         assert isinstance(client.receive(), PingResp)
-    assert max(sizes) <= client_connection.READ_BYTES
+    assert max(sizes) <= tcp_stream.READ_BYTES
 
 
 def test_a_client_is_served_while_another_floods(endpoint: LocalEndpoint) -> None:
@@ -224,6 +227,26 @@ def test_when_too_much_waits_for_all_readers_together_the_slowest_is_ended(
         each.close()
 
 
+def test_who_has_ended_its_side_and_does_not_read_is_waited_for_no_longer_than_others(
+    endpoint: LocalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limits, "LINGER_SECONDS", 0.1)
+    with WireClient(endpoint) as client:
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connected()
+        client.send(Subscribe(1, (SubscribeRequest("a", 0),)))
+        assert isinstance(client.receive(), SubAck)
+        for _ in range(100):  # more than the system holds for one socket
+            endpoint.publish("a", bytes(100_000))
+        socket.socket.shutdown(client.socket, socket.SHUT_WR)
+        running = endpoint._needs_running()
+        (connection,) = running.server._connections.values()
+        assert eventually(lambda: running.call(lambda: connection._tcp.is_closing))
+        assert not endpoint.events.of_kind(events.Closed)
+        endpoint.disconnect("client_id")
+        endpoint.wait_for(events.Closed, timeout=10)
+
+
 def test_a_peer_that_asks_much_and_resets_leaves_no_line_in_the_log(
     endpoint: LocalEndpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,12 +285,7 @@ def test_an_address_has_so_many_connections_and_the_next_one_is_turned_away(make
 def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_authorizer(
     make_endpoint: MakeEndpoint,
 ) -> None:
-    release = threading.Event()
-
-    def slow(event: object, context: object) -> dict[str, object]:
-        release.wait(4)
-        return allow_all(event, context)
-
+    slow = HeldBack()
     endpoint = make_endpoint({AUTHORIZER: slow}, default_authorizer=AUTHORIZER, max_half_open_per_address=3)
     with WireClient(endpoint) as client:
         client.send(Connect(Version.MQTT5, "patient", True, 60, "u", b"p"))
@@ -278,7 +296,7 @@ def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_aut
             for number in range(2, 10)
         ]
         assert len(turned) == 8
-        release.set()
+        slow.release.set()
         client.receive()
         endpoint.wait_for("connected", client_id="patient", timeout=5)
         for each in silent:
@@ -289,12 +307,7 @@ def test_connections_that_say_nothing_cost_none_of_those_that_wait_for_their_aut
 def test_who_is_closed_to_make_room_while_its_authorizer_runs_has_not_left_by_itself(
     make_endpoint: MakeEndpoint, protocol: str
 ) -> None:
-    release = threading.Event()
-
-    def slow(event: object, context: object) -> dict[str, object]:
-        release.wait(4)
-        return allow_all(event, context)
-
+    slow = HeldBack()
     endpoint = make_endpoint({AUTHORIZER: slow}, default_authorizer=AUTHORIZER)
     server = endpoint._needs_running().server
     server.peers.limits = replace(server.peers.limits, half_open=2)
@@ -305,7 +318,7 @@ def test_who_is_closed_to_make_room_while_its_authorizer_runs_has_not_left_by_it
             endpoint.wait_for("authorizer_called", connection=number, timeout=5)
         with socket.create_connection((endpoint.host, endpoint.port), 10, ("127.0.0.2", 0)):  # has fewer than they
             endpoint.wait_for("closed", connection=2, timeout=5)
-        release.set()
+        slow.release.set()
         endpoint.wait_for("authorizer_answered", connection=2, timeout=5)
         serves_a_good_client(endpoint)  # what the answer leads to is in the log by now
     (turned,) = [each for each in endpoint.events.of_kind(events.TurnedAway) if each.connection == 2]

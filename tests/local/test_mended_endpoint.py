@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from http_clients import NAME, HttpClient, allow_all, tls_socket
+from authorizer_functions import allow_all
+from http_clients import NAME, HttpClient, tls_socket
 
 from iot_customauth_client import ConfigurationError
 from iot_customauth_client.authorizer.event import AuthorizerEvent, build_event

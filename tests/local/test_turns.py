@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from http_clients import allow_all, tls_socket
+from authorizer_functions import allow_all
+from http_clients import tls_socket
 from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_wire import AUTHORIZER, WireClient
@@ -238,7 +239,7 @@ def noted_turns(endpoint: LocalEndpoint) -> Iterator[list[int]]:
 def _wait_until_it_reads_no_more(endpoint: LocalEndpoint) -> None:
     running = endpoint._needs_running()
     (connection,) = running.server._connections.values()
-    while Pause.AHEAD not in running.call(lambda: connection._reading._pauses):
+    while Pause.AHEAD not in running.call(lambda: connection._tcp.reading._pauses):
         pass
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from authorizer_functions import allow_all
 from depth import examples
-from http_clients import allow_all, tls_socket
+from http_clients import tls_socket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mqtt_wire import AUTHORIZER, WireClient
