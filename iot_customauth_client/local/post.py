@@ -68,7 +68,7 @@ class Post:
         live.held = None
         self._behind.pop(live, None)
         if live.quotas is not None:
-            live.quotas.delayed.clear()
+            live.quotas.forget_delayed()
 
     def catch_up(self, moment: Moment, effects: list[Effect]) -> None:
         """Send the messages that waited for the throughput and are within it now."""

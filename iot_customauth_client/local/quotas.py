@@ -131,7 +131,7 @@ class AccountQuotas:
 class ConnectionQuotas:
     """The rates of one connection, within those of all; its times are real."""
 
-    __slots__ = ("account", "delayed", "delayed_bytes", "publishes_in", "publishes_out", "throughput")
+    __slots__ = ("_delayed_ids", "account", "delayed", "delayed_bytes", "publishes_in", "publishes_out", "throughput")
 
     def __init__(self, account: AccountQuotas) -> None:
         self.account: Final = account
@@ -141,6 +141,11 @@ class ConnectionQuotas:
         self.delayed: Final[deque[tuple[float, int, Publish]]] = deque()
         """Messages to the client that are over its throughput: from when on they are within it, and their size."""
         self.delayed_bytes = 0
+        self._delayed_ids: Final[set[int]] = set()
+
+    def is_delayed(self, packet_id: int) -> bool:
+        """Tell whether the message with this packet identifier waits, so that the client cannot have it yet."""
+        return packet_id in self._delayed_ids
 
     def delay(self, packet: Publish, size: int, now: float) -> bool:
         """Let a message to the client wait, and count it, if the throughput is used up or others wait already."""
@@ -150,6 +155,8 @@ class ConnectionQuotas:
         self.throughput.count(size, now)
         self.delayed.append((now + behind_seconds, size, packet))
         self.delayed_bytes += size
+        if packet.packet_id is not None:
+            self._delayed_ids.add(packet.packet_id)
         return True
 
     def take_delayed(self, now: float) -> Iterator[Publish]:
@@ -157,7 +164,15 @@ class ConnectionQuotas:
         while self.delayed and self.delayed[0][0] <= now:
             _, size, packet = self.delayed.popleft()
             self.delayed_bytes -= size
+            if packet.packet_id is not None:
+                self._delayed_ids.discard(packet.packet_id)
             yield packet
+
+    def forget_delayed(self) -> None:
+        """Forget what waits: the connection ends."""
+        self.delayed.clear()
+        self._delayed_ids.clear()
+        self.delayed_bytes = 0
 
 
 class ConnectRates:

@@ -157,10 +157,13 @@ class Router:
     def acknowledge(self, live: LiveConnection, packet: PubAck, moment: Moment, effects: list[Effect]) -> None:
         """Take a client's PUBACK, and send what waited for its place.
 
-        A PUBACK that nothing is waiting for is ignored: MQTT names no consequence, and a late one does no harm. Its
-        reason code does not matter: also a refused message has arrived.
+        A PUBACK that nothing is waiting for is ignored: MQTT names no consequence, and a late one does no harm. So is
+        one for a message that waits for the throughput: who guesses identifiers must not make room for more to wait.
+        Its reason code does not matter: also a refused message has arrived.
         """
         session = live.session
+        if live.quotas is not None and live.quotas.is_delayed(packet.packet_id):
+            return
         if session.outbound.acknowledge(packet.packet_id):
             effects.append(Happened(Acknowledged(live.number, live.client_id, packet.packet_id)))
             self._deliveries.send_waiting(session, moment, effects)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from broker_driver import ACCOUNT, REGION, V5, V311, Driver, grant, only
 from hypothesis import given
@@ -214,6 +216,29 @@ def test_what_waits_for_a_connection_that_ends_is_not_sent_and_comes_again_if_it
         driver.at += 1
         driver.carry_out(driver.broker.expire(driver.now, driver.at))
     assert [int(message.payload[:1]) for message in driver.received(2)] == list(range(8))
+
+
+def test_a_message_that_waits_for_the_throughput_cannot_be_acknowledged_before_it_was_sent() -> None:
+    driver = driven()
+    driver.connect(1, persistent())
+    driver.subscribe(1, "a", qos=1)
+    guessed = itertools.count(1)
+    for _ in range(3):
+        for _ in range(99):
+            driver.carry_out(driver.broker.publish("a", bytes(131_000), qos=1, now=driver.now, at=driver.at))
+            driver.carry_out(driver.broker.receive(1, PubAck(next(guessed)), now=driver.now, at=driver.at))
+        driver.now += 1
+        driver.carry_out(driver.broker.expire(driver.now, driver.at))
+    assert driver.broker.sizes()["in_flight"] == 100
+    assert driver.broker.sizes()["queued"] > 150
+    came: list[Publish] = []
+    for _ in range(80):
+        came += driver.received(1)
+        driver.acknowledge(1)
+        driver.now += 1
+        driver.carry_out(driver.broker.expire(driver.now, driver.at))
+    assert len(came) == 297
+    assert driver.broker.sizes()["in_flight"] == driver.broker.sizes()["flying_bytes"] == 0
 
 
 def test_more_than_16_mib_of_quality_0_that_waits_is_discarded() -> None:
