@@ -200,6 +200,7 @@ class Broker:
             live.quotas.throughput.count(len(packet.topic) + len(packet.payload), now)
             behind = live.quotas.throughput.behind_seconds(now)
             if behind and self._connections.get(connection) is live:
+                live.held_until = now + behind
                 effects.append(Hold(connection, behind))
         return effects
 

@@ -24,6 +24,7 @@ class LiveConnection:
     __slots__ = (
         "client_id",
         "held",
+        "held_until",
         "idle",
         "incoming_aliases",
         "keep_alive_seconds",
@@ -89,6 +90,8 @@ class LiveConnection:
         """Its queue is full: it is about to be dropped, and nothing more is put in."""
         self.last_heard = now
         """Real, monotonic seconds of the last packet from the client: the keep alive counts from there."""
+        self.held_until = now
+        """Real, monotonic seconds until which nothing is read from the client: its throughput is used up."""
         self.idle = True
         """Whether nothing but pings came from the client since its CONNECT."""
         self.reauthorisation: Planned | None = None
@@ -108,8 +111,8 @@ class LiveConnection:
 
     @property
     def deadline(self) -> float:
-        """Real, monotonic seconds at which the keep alive is over."""
-        return self.last_heard + self.silence_allowed_seconds
+        """Real, monotonic seconds at which the keep alive is over; a client that is not read from is not silent."""
+        return max(self.last_heard, self.held_until) + self.silence_allowed_seconds
 
     @property
     def silence_allowed_seconds(self) -> float:

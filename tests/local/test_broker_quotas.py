@@ -241,6 +241,24 @@ def test_a_message_that_waits_for_the_throughput_cannot_be_acknowledged_before_i
     assert driver.broker.sizes()["in_flight"] == driver.broker.sizes()["flying_bytes"] == 0
 
 
+def test_a_client_that_is_not_read_from_is_not_taken_for_silent() -> None:
+    driver = driven()
+    driver.connect(1, Connect(V5, "device", keep_alive_seconds=30))
+    driver.subscribe(1, "a", qos=1)
+    driver.subscribe(1, "b", qos=0)
+    for topic in ("b", "b", "a"):
+        for _ in range(95):
+            driver.carry_out(driver.broker.publish(topic, bytes(131_000), qos=1, now=driver.now, at=driver.at))
+        driver.wait(1)
+    driver.publish(1, "c")
+    held = driver.holds[-1].seconds
+    assert held > 45
+    driver.wait(held + 44)
+    assert not driver.of(Disconnected)
+    driver.wait(1)
+    assert driver.last(Disconnected).reason == "MQTT_KEEP_ALIVE_TIMEOUT"
+
+
 def test_more_than_16_mib_of_quality_0_that_waits_is_discarded() -> None:
     driver = driven()
     driver.connect(1)
