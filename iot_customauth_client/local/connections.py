@@ -308,7 +308,7 @@ class Connections:
 
     def sizes(self) -> dict[str, int]:
         """Count what is held."""
-        return {"live": len(self._live), "ended": len(self._ended)}
+        return {"live": len(self._live), "ended": len(self._ended), "behind": self._post.behind}
 
 
 def _code(told: int | Literal["hang_up"]) -> ReasonCode | None:

@@ -30,7 +30,7 @@ from .offence import DisconnectReason, Offence
 from .outbound import Delivery
 from .permissions import RECEIVE
 from .post import Post
-from .quotas import MAX_DELAYED_BYTES, AccountQuotas, Rate
+from .quotas import AccountQuotas, Rate
 from .session import Session, Subscription
 
 
@@ -130,6 +130,11 @@ class Deliveries:
         """How many clients are to be ended because their queue is full."""
         return len(self._overflowed)
 
+    @property
+    def delayed_bytes(self) -> int:
+        """How much waits for the throughput of clients."""
+        return 0 if self._quotas is None else self._quotas.delayed_bytes
+
     # -- one delivery ---------------------------------------------------------------------------------------------
 
     def _is_held_back(self, session: Session, live: LiveConnection, moment: Moment) -> bool:
@@ -204,10 +209,11 @@ class Deliveries:
             explanation = f"the packet is larger than the client's Maximum Packet Size of {live.max_packet_bytes} bytes"
             effects.append(dropped(live.number, live.client_id, message, "too_large", explanation))
             return False
-        if live.quotas is not None and not qos and live.quotas.delayed_bytes > MAX_DELAYED_BYTES:
+        if live.quotas is not None and not qos and live.quotas.full:
             explanation = (
-                f"{live.quotas.delayed_bytes:,} bytes wait for the client, which is sent no more than "
-                f"{MAX_BYTES_PER_SECOND_PER_CONNECTION:,} in a second, AWS IoT Core's rate"
+                f"{live.quotas.delayed_bytes:,} bytes wait for the client, and {live.quotas.account.delayed_bytes:,} "
+                f"for all clients: each is sent no more than {MAX_BYTES_PER_SECOND_PER_CONNECTION:,} in a second, AWS "
+                "IoT Core's rate"
             )
             effects.append(dropped(live.number, live.client_id, message, "delivery_rate", explanation))
             return False

@@ -80,6 +80,11 @@ class Post:
                     continue
             del self._behind[live]
 
+    @property
+    def behind(self) -> int:
+        """How many clients have messages that wait for their throughput."""
+        return len(self._behind)
+
     def _delay(self, live: LiveConnection, packet: Packet, when: float, *, connack: bool) -> None:
         def send_late(moment: Moment, effects: list[Effect]) -> None:
             live.late.discard(planned)

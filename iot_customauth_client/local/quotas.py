@@ -40,6 +40,9 @@ Quotas: TypeAlias = Literal["off", "aws"]
 MAX_DELAYED_BYTES: Final = 16 * 1024 * 1024
 """Messages to one client that may wait for its throughput; past it those of QoS 0 are discarded, and those of QoS 1
 never have more than the window. Our own bound: the service does not document one."""
+MAX_DELAYED_BYTES_OF_ALL: Final = 256 * 1024 * 1024
+"""Messages to all clients that may wait so; past it one of QoS 0 is discarded if others wait for the same client. Our
+own bound."""
 
 _WINDOW_SECONDS: Final = 1.0
 
@@ -118,7 +121,7 @@ class BothRates:
 class AccountQuotas:
     """The rates of all clients together; its times are real."""
 
-    __slots__ = ("connects", "publishes_in", "publishes_out", "queued", "subscriptions")
+    __slots__ = ("connects", "delayed_bytes", "publishes_in", "publishes_out", "queued", "subscriptions")
 
     def __init__(self) -> None:
         self.connects: Final = Rate(CONNECTS_PER_SECOND)
@@ -126,6 +129,8 @@ class AccountQuotas:
         self.publishes_in: Final = Rate(PUBLISHES_PER_SECOND)
         self.publishes_out: Final = Rate(PUBLISHES_PER_SECOND)
         self.queued: Final = Rate(QUEUED_MESSAGES_PER_SECOND)
+        self.delayed_bytes = 0
+        """Messages to clients that are over their throughput."""
 
 
 class ConnectionQuotas:
@@ -147,6 +152,12 @@ class ConnectionQuotas:
         """Tell whether the message with this packet identifier waits, so that the client cannot have it yet."""
         return packet_id in self._delayed_ids
 
+    @property
+    def full(self) -> bool:
+        """Whether as much waits for the client as may, so that a message of QoS 0 is discarded."""
+        crowded = self.delayed and self.account.delayed_bytes > MAX_DELAYED_BYTES_OF_ALL
+        return bool(crowded) or self.delayed_bytes > MAX_DELAYED_BYTES
+
     def delay(self, packet: Publish, size: int, now: float) -> bool:
         """Let a message to the client wait, and count it, if the throughput is used up or others wait already."""
         behind_seconds = self.throughput.behind_seconds(now)
@@ -154,7 +165,7 @@ class ConnectionQuotas:
             return False
         self.throughput.count(size, now)
         self.delayed.append((now + behind_seconds, size, packet))
-        self.delayed_bytes += size
+        self._count(size)
         if packet.packet_id is not None:
             self._delayed_ids.add(packet.packet_id)
         return True
@@ -163,7 +174,7 @@ class ConnectionQuotas:
         """Take out what is within the throughput by now, in its order."""
         while self.delayed and self.delayed[0][0] <= now:
             _, size, packet = self.delayed.popleft()
-            self.delayed_bytes -= size
+            self._count(-size)
             if packet.packet_id is not None:
                 self._delayed_ids.discard(packet.packet_id)
             yield packet
@@ -172,7 +183,11 @@ class ConnectionQuotas:
         """Forget what waits: the connection ends."""
         self.delayed.clear()
         self._delayed_ids.clear()
-        self.delayed_bytes = 0
+        self._count(-self.delayed_bytes)
+
+    def _count(self, size: int) -> None:
+        self.delayed_bytes += size
+        self.account.delayed_bytes += size
 
 
 class ConnectRates:

@@ -184,6 +184,7 @@ class Router:
             "filter_nodes": self._tree.nodes(),
             "retained": len(self._retained),
             "overflowed": self._deliveries.overflowed,
+            "delayed_bytes": self._deliveries.delayed_bytes,
             **self._sharing.sizes(),
         }
 

@@ -277,6 +277,30 @@ def test_more_than_16_mib_of_quality_0_that_waits_is_discarded() -> None:
     assert len(driver.received(1)) + len(lost) == 297
 
 
+def test_when_too_much_waits_for_all_clients_each_has_one_message_of_quality_0_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quotas, "MAX_DELAYED_BYTES_OF_ALL", 3_000_000)
+    driver = driven()
+    for number in range(1, 6):
+        driver.connect(number)
+        driver.subscribe(number, f"of/{number}", qos=0)
+        for _ in range(20):
+            driver.carry_out(driver.broker.publish(f"of/{number}", bytes(131_000), now=driver.now, at=driver.at))
+    lost = [sum(event.client_id == f"client-{number}" for event in driver.of(Dropped)) for number in range(1, 6)]
+    assert lost[0] == 0
+    assert 0 < lost[1] < lost[2] == lost[3] == lost[4] == 20 - 6  # five are a second's worth, and go at once
+    assert 3_000_000 < driver.broker.sizes()["delayed_bytes"] < 3_000_000 + 5 * 132_000
+    for number in (1, 2, 4):
+        driver.close(number)
+    driver.wait(2)
+    assert driver.broker.sizes()["delayed_bytes"] == driver.broker.sizes()["behind"] == 0
+    driver.close(3)
+    driver.close(5)
+    driver.wait(1)
+    assert not any(driver.broker.sizes().values())
+
+
 # -- stored messages --------------------------------------------------------------------------------------------------
 
 
