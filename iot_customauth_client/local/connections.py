@@ -255,7 +255,7 @@ class Connections:
         for planned in (live.life, live.reauthorisation):
             if planned is not None:
                 planned.cancel()
-        self._post.discard(live)
+        self._post.discard(live, effects)
         self._sessions.leave(live, moment, effects, cause=cause)
         self._lifecycle.disconnected(live.presence, reason, live.session.expiry_seconds, moment, effects)
 

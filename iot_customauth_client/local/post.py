@@ -7,9 +7,13 @@ Nothing overtakes a CONNACK that a fault keeps back, and nothing follows one tha
 see anything of the server before it (MQTT-3.2.0-1).
 """
 
+from typing import Final
+
+from ..limits import MAX_BYTES_PER_SECOND_PER_CONNECTION
 from .agenda import Agenda, Planned
 from .codec import Packet, PubAck, Publish, encode
-from .effects import Effect, Send
+from .effects import Effect, Happened, Send
+from .events import Dropped
 from .faults import Faults, PacketName
 from .live_connection import LiveConnection
 from .moment import Moment
@@ -23,6 +27,11 @@ _NAMES: dict[str, PacketName] = {
     "Publish": "PUBLISH",
 }
 """By the name of the class: the packets that faults know. A DISCONNECT is not among them."""
+
+_ENDED_BEFORE: Final = (
+    f"the connection ended while it waited: the client is sent no more than {MAX_BYTES_PER_SECOND_PER_CONNECTION:,} "
+    "bytes in a second, AWS IoT Core's rate"
+)
 
 
 class Post:
@@ -60,15 +69,23 @@ class Post:
         elif name == "CONNACK":
             live.silenced = True
 
-    def discard(self, live: LiveConnection) -> None:
-        """Give up what is delayed for a connection that ends."""
+    def discard(self, live: LiveConnection, effects: list[Effect]) -> None:
+        """Give up what is delayed for a connection that ends.
+
+        What waited for the throughput was counted as delivered, and of QoS 0 nobody keeps it: so that is told.
+        """
         for planned in live.late:
             planned.cancel()
         live.late.clear()
         live.held = None
         self._behind.pop(live, None)
         if live.quotas is not None:
-            live.quotas.forget_delayed()
+            for packet in live.quotas.give_up_delayed():
+                if not packet.qos:
+                    lost = Dropped(
+                        live.number, live.client_id, packet.topic, packet.payload, "delivery_rate", _ENDED_BEFORE
+                    )
+                    effects.append(Happened(lost))
 
     def catch_up(self, moment: Moment, effects: list[Effect]) -> None:
         """Send the messages that waited for the throughput and are within it now."""

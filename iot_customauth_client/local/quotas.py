@@ -179,11 +179,13 @@ class ConnectionQuotas:
                 self._delayed_ids.discard(packet.packet_id)
             yield packet
 
-    def forget_delayed(self) -> None:
-        """Forget what waits: the connection ends."""
+    def give_up_delayed(self) -> list[Publish]:
+        """Take out all that waits: the connection ends."""
+        given_up = [packet for _, _, packet in self.delayed]
         self.delayed.clear()
         self._delayed_ids.clear()
         self._count(-self.delayed_bytes)
+        return given_up
 
     def _count(self, size: int) -> None:
         self.delayed_bytes += size

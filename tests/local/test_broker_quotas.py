@@ -218,6 +218,23 @@ def test_what_waits_for_a_connection_that_ends_is_not_sent_and_comes_again_if_it
     assert [int(message.payload[:1]) for message in driver.received(2)] == list(range(8))
 
 
+@pytest.mark.parametrize("end", ["close", "stop"])
+def test_what_waits_with_quality_0_for_a_connection_that_ends_is_told_to_be_lost(end: str) -> None:
+    driver = driven()
+    driver.connect(1)
+    driver.subscribe(1, "a", qos=0)
+    for index in range(9):
+        driver.carry_out(driver.broker.publish("a", b"%d" % index * 131_000, now=driver.now, at=driver.at))
+    sent = [message.payload for message in driver.received(1)]
+    if end == "stop":
+        driver.carry_out(driver.broker.shut_down(1, now=driver.now, at=driver.at))
+    else:
+        driver.close(1)
+    lost = [event.payload for event in driver.of(Dropped) if event.cause == "delivery_rate"]
+    assert [int(payload[:1]) for payload in sent + lost] == list(range(9))
+    assert lost
+
+
 def test_a_message_that_waits_for_the_throughput_cannot_be_acknowledged_before_it_was_sent() -> None:
     driver = driven()
     driver.connect(1, persistent())
