@@ -246,12 +246,15 @@ class Authentication:
         signature = carried.get(SIGNATURE_PARAMETER)
         if signature is None:
             raise _Refused("signature_missing", advice.signature_missing(name, carried, presented))
-        if carried.carrier is Carrier.HEADERS and self._choices.signature_in_header == "decoded":
+        in_headers, decoded = carried.carrier is Carrier.HEADERS, self._choices.signature_in_header == "decoded"
+        if in_headers and decoded:
             signature = unquote(signature)
         try:
             verify(token, signature, authorizer.loaded_keys)
         except SignatureError as error:
-            explanation = advice.signature_invalid(name, error, token, signature, carried)
+            explanation = advice.signature_invalid(
+                name, error, token, signature, carried, decoded=decoded or not in_headers
+            )
             raise _Refused("signature_invalid", explanation) from error
 
 

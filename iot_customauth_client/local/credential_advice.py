@@ -154,10 +154,12 @@ def signature_missing(name: str, carried: Carried, presented: Presented) -> str:
     )
 
 
-def signature_invalid(name: str, error: SignatureError, token: str, signature: str, carried: Carried) -> str:
-    """The signature does not verify."""
+def signature_invalid(
+    name: str, error: SignatureError, token: str, signature: str, carried: Carried, *, decoded: bool
+) -> str:
+    """The signature does not verify. decoded: it was percent-decoded, also if it came in a header."""
     in_headers = carried.carrier is Carrier.HEADERS
-    if in_headers and "%" in signature:
+    if "%" in signature and not decoded:
         return (
             f"authorizer `{name}`: the signature holds a `%`: it was percent-encoded; headers are not decoded, so send"
             " the base64 text as it is (choices: signature_in_header)"

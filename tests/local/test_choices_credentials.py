@@ -320,6 +320,19 @@ def test_a_percent_encoded_signature_in_a_header_is_refused_or_decoded(
         assert "signature_in_header" in str(endpoint.wait_for("refused", timeout=5, cause="signature_invalid"))
 
 
+def test_a_signature_in_a_header_that_was_encoded_twice_is_not_told_that_headers_are_not_decoded(
+    make_endpoint: MakeEndpoint, function: Recording
+) -> None:
+    endpoint = signed(make_endpoint, function, Choices(signature_in_header="decoded"))
+    twice = quote(quote(SIGNATURE_VALUE, safe=""), safe="")
+    with HttpClient(endpoint) as client:
+        headers = {NAME: "a", "token": TOKEN, "x-amz-customauthorizer-signature": twice}
+        assert client.post("/topics/t", b"", **headers).status == 403
+    explanation = str(endpoint.wait_for("refused", timeout=5, cause="signature_invalid"))
+    assert "encoded twice" in explanation
+    assert "not decoded" not in explanation
+
+
 # -- what the function is told ----------------------------------------------------------------------------------------
 
 
