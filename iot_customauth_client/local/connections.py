@@ -11,7 +11,7 @@ as well.
 from collections.abc import Iterator
 from typing import Final, Literal
 
-from ..limits import KEEP_ALIVE_GRACE
+from ..limits import KEEP_ALIVE_GRACE, MAX_BYTES_PER_SECOND_PER_CONNECTION
 from .agenda import Agenda
 from .answers import Answers
 from .choices import Choices
@@ -299,9 +299,15 @@ class Connections:
                 if self._live.get(live.number) is not live:
                     continue  # it has ended meanwhile, for another reason
                 outbound = live.session.outbound
+                why = "it does not acknowledge, or too slowly"
+                if live.quotas is not None and live.quotas.delayed:
+                    why = (
+                        f"more comes for it than the {MAX_BYTES_PER_SECOND_PER_CONNECTION:,} bytes in a second that it "
+                        "is sent, AWS IoT Core's rate"
+                    )
                 explanation = (
                     f"it has {outbound.in_flight} messages unacknowledged and {outbound.queued} more waiting, which is "
-                    "all that is kept for a client: it does not acknowledge, or too slowly"
+                    f"all that is kept for a client: {why}"
                 )
                 offence = Offence(ReasonCode.QUOTA_EXCEEDED, explanation, DisconnectReason.THROTTLED)
                 self.drop(live, offence, moment, effects)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from iot_customauth_client.local import quotas
 from iot_customauth_client.local.broker import Broker, Hold, Quotas
+from iot_customauth_client.local.broker_limits import BrokerLimits
 from iot_customauth_client.local.codec import (
     NO_PROPERTIES,
     ConnAck,
@@ -256,6 +257,24 @@ def test_a_message_that_waits_for_the_throughput_cannot_be_acknowledged_before_i
         driver.carry_out(driver.broker.expire(driver.now, driver.at))
     assert len(came) == 297
     assert driver.broker.sizes()["in_flight"] == driver.broker.sizes()["flying_bytes"] == 0
+
+
+@pytest.mark.parametrize(("quotas", "told"), [("aws", "524,288 bytes in a second"), ("off", "does not acknowledge")])
+def test_a_queue_that_is_full_because_of_the_throughput_is_told_to_be_so(quotas: Quotas, told: str) -> None:
+    limits = BrokerLimits(max_queued_messages=20)
+    driver = Driver(Broker(region=REGION, account=ACCOUNT, quotas=quotas, limits=limits))
+    driver.connect(1, persistent())
+    driver.subscribe(1, "a", qos=1)
+    for _ in range(20):
+        if 1 in driver.hung_up:
+            break
+        for _ in range(90):
+            driver.carry_out(driver.broker.publish("a", bytes(131_000), qos=1, now=driver.now, at=driver.at))
+        if quotas == "aws":
+            driver.acknowledge(1)
+        driver.wait(1)
+    assert driver.last(Disconnected).reason == "THROTTLED"
+    assert told in driver.last(Disconnected).explanation
 
 
 def test_a_client_that_is_not_read_from_is_not_taken_for_silent() -> None:
