@@ -210,7 +210,8 @@ class Connections:
 
     def catch_up(self, moment: Moment, effects: list[Effect]) -> None:
         """Send what waited for the throughput of a connection and is within it now."""
-        self._post.catch_up(moment, effects)
+        for live, packet_id in self._post.catch_up(moment, effects):
+            self._router.free(live, packet_id, moment, effects)
 
     def revoke(self, live: LiveConnection, explanation: str, moment: Moment, effects: list[Effect]) -> None:
         """End a connection that a refresh does not allow any more."""

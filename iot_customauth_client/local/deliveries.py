@@ -224,7 +224,8 @@ class Deliveries:
             )
             effects.append(dropped(live.number, live.client_id, message, "delivery_rate", explanation))
             return False
-        self._post.send(live, packet, moment, effects, topics=(message.topic,))
+        expiring = None if message.expires_at is None else message
+        self._post.send(live, packet, moment, effects, topics=(message.topic,), expiring=expiring)
         effects.append(
             Happened(Delivered(live.number, live.client_id, message.topic, message.payload, qos, delivery.retain))
         )

@@ -7,15 +7,17 @@ Nothing overtakes a CONNACK that a fault keeps back, and nothing follows one tha
 see anything of the server before it (MQTT-3.2.0-1).
 """
 
+from dataclasses import replace
 from typing import Final
 
 from ..limits import MAX_BYTES_PER_SECOND_PER_CONNECTION
 from .agenda import Agenda, Planned
-from .codec import Packet, PubAck, Publish, encode
+from .codec import Packet, Property, PubAck, Publish, encode
 from .effects import Effect, Happened, Send
 from .events import Dropped
 from .faults import Faults, PacketName
 from .live_connection import LiveConnection
+from .message import Message
 from .moment import Moment
 
 _NAMES: dict[str, PacketName] = {
@@ -32,6 +34,7 @@ _ENDED_BEFORE: Final = (
     f"the connection ended while it waited: the client is sent no more than {MAX_BYTES_PER_SECOND_PER_CONNECTION:,} "
     "bytes in a second, AWS IoT Core's rate"
 )
+_EXPIRED: Final = "its message expiry passed while it waited for the throughput of the client"
 
 
 class Post:
@@ -53,17 +56,22 @@ class Post:
         effects: list[Effect],
         *,
         topics: tuple[str, ...] = (),
+        expiring: Message | None = None,
     ) -> None:
-        """Send a packet. `topics`: those of the request that it answers, or its own."""
+        """Send a packet.
+
+        topics: those of the request that it answers, or its own.
+        expiring: the message that it carries, if that can expire while it waits.
+        """
         if live.silenced:
             return
         if not self._faults.pending:
-            self._pass_on(live, packet, moment, effects)
+            self._pass_on(live, packet, moment, effects, expiring)
             return
         name = _NAMES.get(type(packet).__name__)
         fault = self._faults.take(("swallow", "delay"), name, live.client_id, topics) if name else None
         if fault is None:
-            self._pass_on(live, packet, moment, effects)
+            self._pass_on(live, packet, moment, effects, expiring)
         elif fault.action == "delay":
             self._delay(live, packet, moment.at + fault.seconds, connack=name == "CONNACK")
         elif name == "CONNACK":
@@ -80,22 +88,28 @@ class Post:
         live.held = None
         self._behind.pop(live, None)
         if live.quotas is not None:
-            for packet in live.quotas.give_up_delayed():
-                if not packet.qos:
-                    lost = Dropped(
-                        live.number, live.client_id, packet.topic, packet.payload, "delivery_rate", _ENDED_BEFORE
-                    )
-                    effects.append(Happened(lost))
+            given_up = live.quotas.give_up_delayed()
+            effects.extend(_dropped(live, each, "delivery_rate", _ENDED_BEFORE) for each in given_up if not each.qos)
 
-    def catch_up(self, moment: Moment, effects: list[Effect]) -> None:
-        """Send the messages that waited for the throughput and are within it now."""
+    def catch_up(self, moment: Moment, effects: list[Effect]) -> list[tuple[LiveConnection, int]]:
+        """Send the messages that waited for the throughput and are within it now, but those that have expired.
+
+        Returns the packet identifiers of these: their places are free.
+        """
+        freed: list[tuple[LiveConnection, int]] = []
         for live in list(self._behind):
             if live.quotas is not None:
-                for packet in live.quotas.take_delayed(moment.now):
-                    self._put(live, packet, effects)
+                for packet, expiring in live.quotas.take_delayed(moment.now):
+                    if expiring is None or not expiring.expired(moment.at):
+                        self._put(live, _as_of(packet, expiring, moment), effects)
+                        continue
+                    effects.append(_dropped(live, packet, "expired", _EXPIRED))
+                    if packet.packet_id is not None:
+                        freed.append((live, packet.packet_id))
                 if live.quotas.delayed:
                     continue
             del self._behind[live]
+        return freed
 
     @property
     def behind(self) -> int:
@@ -117,13 +131,20 @@ class Post:
         if connack:
             live.held = []
 
-    def _pass_on(self, live: LiveConnection, packet: Packet, moment: Moment, effects: list[Effect]) -> None:
+    def _pass_on(
+        self,
+        live: LiveConnection,
+        packet: Packet,
+        moment: Moment,
+        effects: list[Effect],
+        expiring: Message | None = None,
+    ) -> None:
         if live.held is not None:
             live.held.append(packet)
             return
         if live.quotas is not None:
             size = len(encode(packet, live.version))
-            if isinstance(packet, Publish) and live.quotas.delay(packet, size, moment.now):
+            if isinstance(packet, Publish) and live.quotas.delay(packet, size, moment.now, expiring):
                 self._behind[live] = None
                 return
             live.quotas.throughput.count(size, moment.now)
@@ -143,3 +164,14 @@ class Post:
             return shortened
         live.outgoing_aliases.forget(packet)
         return packet
+
+
+def _as_of(packet: Publish, expiring: Message | None, moment: Moment) -> Publish:
+    """Return the packet as it is at this moment: with what is left of the message expiry (MQTT-3.3.2-6)."""
+    if expiring is None or Property.MESSAGE_EXPIRY_INTERVAL not in packet.properties:
+        return packet
+    return replace(packet, properties=expiring.properties_at(moment.at))
+
+
+def _dropped(live: LiveConnection, packet: Publish, cause: str, explanation: str) -> Happened:
+    return Happened(Dropped(live.number, live.client_id, packet.topic, packet.payload, cause, explanation))

@@ -33,6 +33,7 @@ from ..limits import (
     SUBSCRIPTIONS_PER_SECOND,
 )
 from .codec import Publish
+from .message import Message
 
 Quotas: TypeAlias = Literal["off", "aws"]
 """Whether the rates hold. Sizes and counts always do."""
@@ -143,8 +144,9 @@ class ConnectionQuotas:
         self.publishes_in: Final = BothRates(Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION), account.publishes_in)
         self.publishes_out: Final = BothRates(Rate(MAX_PUBLISHES_PER_SECOND_PER_CONNECTION), account.publishes_out)
         self.throughput: Final = Throughput()
-        self.delayed: Final[deque[tuple[float, int, Publish]]] = deque()
-        """Messages to the client that are over its throughput: from when on they are within it, and their size."""
+        self.delayed: Final[deque[tuple[float, int, Publish, Message | None]]] = deque()
+        """Messages to the client that are over its throughput: from when on they are within it, their size, the packet,
+        and what it carries if that can expire."""
         self.delayed_bytes = 0
         self._delayed_ids: Final[set[int]] = set()
 
@@ -158,30 +160,30 @@ class ConnectionQuotas:
         crowded = self.delayed and self.account.delayed_bytes > MAX_DELAYED_BYTES_OF_ALL
         return bool(crowded) or self.delayed_bytes > MAX_DELAYED_BYTES
 
-    def delay(self, packet: Publish, size: int, now: float) -> bool:
+    def delay(self, packet: Publish, size: int, now: float, expiring: Message | None = None) -> bool:
         """Let a message to the client wait, and count it, if the throughput is used up or others wait already."""
         behind_seconds = self.throughput.behind_seconds(now)
         if not (behind_seconds or self.delayed):
             return False
         self.throughput.count(size, now)
-        self.delayed.append((now + behind_seconds, size, packet))
+        self.delayed.append((now + behind_seconds, size, packet, expiring))
         self._count(size)
         if packet.packet_id is not None:
             self._delayed_ids.add(packet.packet_id)
         return True
 
-    def take_delayed(self, now: float) -> Iterator[Publish]:
-        """Take out what is within the throughput by now, in its order."""
+    def take_delayed(self, now: float) -> Iterator[tuple[Publish, Message | None]]:
+        """Take out what is within the throughput by now, in its order, each with what it carries if it can expire."""
         while self.delayed and self.delayed[0][0] <= now:
-            _, size, packet = self.delayed.popleft()
+            _, size, packet, expiring = self.delayed.popleft()
             self._count(-size)
             if packet.packet_id is not None:
                 self._delayed_ids.discard(packet.packet_id)
-            yield packet
+            yield packet, expiring
 
     def give_up_delayed(self) -> list[Publish]:
         """Take out all that waits: the connection ends."""
-        given_up = [packet for _, _, packet in self.delayed]
+        given_up = [packet for _, _, packet, _ in self.delayed]
         self.delayed.clear()
         self._delayed_ids.clear()
         self._count(-self.delayed_bytes)

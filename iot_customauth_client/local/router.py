@@ -161,13 +161,20 @@ class Router:
         one for a message that waits for the throughput: who guesses identifiers must not make room for more to wait.
         Its reason code does not matter: also a refused message has arrived.
         """
-        session = live.session
         if live.quotas is not None and live.quotas.is_delayed(packet.packet_id):
             return
-        if session.outbound.acknowledge(packet.packet_id):
+        if live.session.outbound.acknowledge(packet.packet_id):
             effects.append(Happened(Acknowledged(live.number, live.client_id, packet.packet_id)))
-            self._deliveries.send_waiting(session, moment, effects)
-            self._sharing.drain_for(session, moment, effects)
+            self._send_waiting(live, moment, effects)
+
+    def free(self, live: LiveConnection, packet_id: int, moment: Moment, effects: list[Effect]) -> None:
+        """Take the place of a message that was given up before it was sent, and send what waited for it."""
+        if live.session.outbound.acknowledge(packet_id):
+            self._send_waiting(live, moment, effects)
+
+    def _send_waiting(self, live: LiveConnection, moment: Moment, effects: list[Effect]) -> None:
+        self._deliveries.send_waiting(live.session, moment, effects)
+        self._sharing.drain_for(live.session, moment, effects)
 
     def take_overflowed(self) -> list[LiveConnection]:
         """Return the clients whose queue has become full since the last call."""

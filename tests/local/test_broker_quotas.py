@@ -277,6 +277,50 @@ def test_a_queue_that_is_full_because_of_the_throughput_is_told_to_be_so(quotas:
     assert told in driver.last(Disconnected).explanation
 
 
+@BOTH
+@pytest.mark.parametrize("qos", [0, 1])
+def test_the_message_expiry_goes_on_while_a_message_waits_for_the_throughput(qos: int, version: Version) -> None:
+    driver = driven()
+    driver.connect(1, persistent(version))
+    driver.subscribe(1, "a", qos=qos)
+    properties = {Property.MESSAGE_EXPIRY_INTERVAL: 3}
+    for index in range(40):
+        body = b"%03d" % index + bytes(131_000)
+        driver.carry_out(driver.broker.publish("a", body, qos=qos, properties=properties, now=driver.now, at=driver.at))
+    came: list[tuple[int, object]] = []
+    for waited in range(12):
+        for message in driver.received(1):
+            came.append((int(message.payload[:3]), message.properties.get(Property.MESSAGE_EXPIRY_INTERVAL)))
+            assert came[-1][1] == (3 - waited if version is V5 else None)
+        driver.wait(1)
+    lost = [int(event.payload[:3]) for event in driver.of(Dropped) if event.cause == "expired"]
+    assert [number for number, _ in came] + lost == list(range(40))
+    assert 10 < len(came) < 20
+    sizes = driver.broker.sizes()
+    assert sizes["in_flight"] == (len(came) if qos else 0)
+    driver.acknowledge(1)
+    assert driver.broker.sizes()["flying_bytes"] == driver.broker.sizes()["delayed_bytes"] == 0
+
+
+def test_a_message_that_expired_before_it_was_sent_makes_room_in_the_window() -> None:
+    driver = driven()
+    receive_maximum = {Property.RECEIVE_MAXIMUM: 10, Property.SESSION_EXPIRY_INTERVAL: 60}
+    driver.connect(1, Connect(V5, "device", False, 1_200, properties=receive_maximum))
+    driver.subscribe(1, "a", qos=1)
+    for index in range(20):
+        properties = {Property.MESSAGE_EXPIRY_INTERVAL: 1} if index < 10 else NO_PROPERTIES
+        body = b"%03d" % index + bytes(131_000)
+        driver.carry_out(driver.broker.publish("a", body, qos=1, properties=properties, now=driver.now, at=driver.at))
+    came: list[int] = []
+    for _ in range(10):
+        came += [int(message.payload[:3]) for message in driver.received(1)]
+        driver.wait(1)
+    lost = [int(event.payload[:3]) for event in driver.of(Dropped)]
+    assert lost
+    assert came == [number for number in range(20) if number not in lost][: len(came)]
+    assert len(came) == 10 == driver.broker.sizes()["in_flight"]
+
+
 def test_a_client_that_is_not_read_from_is_not_taken_for_silent() -> None:
     driver = driven()
     driver.connect(1, Connect(V5, "device", keep_alive_seconds=30))
