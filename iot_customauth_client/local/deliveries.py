@@ -79,11 +79,7 @@ class Deliveries:
 
     def resume(self, session: Session, receive_maximum: int, moment: Moment, effects: list[Effect]) -> None:
         """Send what was stored; with the service's rates as slowly as they say."""
-        number = session.connection.number if session.connection else None
-        old = session.outbound.give_up(moment.at - MAX_RETRY_SECONDS)
-        effects.extend(
-            dropped(number, session.client_id, each.message, "unacknowledged", _UNACKNOWLEDGED) for each in old
-        )
+        self._give_up_old(session, moment, effects)
         session.outbound.resume(receive_maximum)
         session.pace = None if self._quotas is None else Rate(STORED_MESSAGES_PER_SECOND)
         self.send_waiting(session, moment, effects)
@@ -103,6 +99,8 @@ class Deliveries:
         """Send what waits, as far as window and rate let it."""
         outbound, live = session.outbound, session.connection
         while outbound.queued and live is not None and outbound.window_open:
+            if outbound.is_too_old(moment.at - MAX_RETRY_SECONDS):  # it has waited for the window since the resumption
+                self._give_up_old(session, moment, effects)
             # Without a rate nothing overtakes what was stored; with it, other traffic goes on (AWS page "MQTT").
             stored = outbound.has_stored and not self._is_held_back(session, live, moment)
             taken = outbound.take_stored(moment.at) if stored else outbound.take(moment.at)
@@ -136,6 +134,13 @@ class Deliveries:
         return 0 if self._quotas is None else self._quotas.delayed_bytes
 
     # -- one delivery ---------------------------------------------------------------------------------------------
+
+    def _give_up_old(self, session: Session, moment: Moment, effects: list[Effect]) -> None:
+        number = session.connection.number if session.connection else None
+        old = session.outbound.give_up(moment.at - MAX_RETRY_SECONDS)
+        effects.extend(
+            dropped(number, session.client_id, each.message, "unacknowledged", _UNACKNOWLEDGED) for each in old
+        )
 
     def _is_held_back(self, session: Session, live: LiveConnection, moment: Moment) -> bool:
         """Tell whether the rate of stored messages is used up; then plan to go on."""

@@ -242,8 +242,12 @@ class Outbound:
             over.append(delivery)
         return over[::-1]
 
+    def is_too_old(self, until: float) -> bool:
+        """Tell whether the next one to send was sent first at `until` or before."""
+        return bool(self._again) and self._taken_ids[self._again[0][0]] <= until
+
     def give_up(self, until: float) -> list[Delivery]:
-        """Take out what is to be sent again and was sent first at `until` or before. For a session that is away.
+        """Take out what is to be sent again and was sent first at `until` or before.
 
         A message that is in flight keeps its place however old it is: the client's Receive Maximum counts it until
         the connection ends (MQTT-3.3.4-9).

@@ -549,6 +549,28 @@ def test_the_hour_counts_from_when_a_message_was_sent_first(choices: Choices) ->
     assert driver.received(5) == []
 
 
+@BOTH_IDENTIFIERS
+@pytest.mark.parametrize(("waits", "comes_again"), [(3_598, True), (3_599, False)])
+def test_what_waits_for_the_window_after_a_resumption_is_not_sent_again_after_the_hour_either(
+    choices: Choices, waits: int, comes_again: bool
+) -> None:
+    driver = driven(broker=Broker(region=REGION, account=ACCOUNT, choices=choices), receive_maximum=3)
+    for payload in (b"0", b"1", b"2"):
+        driver.publish(9, "a", payload, qos=1)
+    driver.close(1)
+    driver.publish(9, "a", b"stored", qos=1)
+    driver.advance(1)
+    resume(driver, receive_maximum=1)
+    assert payloads(driver, 2) == [b"0"]
+    driver.advance(waits)
+    driver.acknowledge(2)
+    again = [b"1", b"2"]
+    assert payloads(driver, 2) == (again if comes_again else []) + [b"stored"]
+    lost = [event.payload for event in driver.of(Dropped) if event.cause == "unacknowledged"]
+    assert lost == ([] if comes_again else again)
+    assert driver.broker.sizes()["in_flight"] == driver.broker.sizes()["held_bytes"] == 0
+
+
 def test_a_message_in_flight_keeps_its_place_in_the_window_however_old_it_is() -> None:
     driver = Driver()
     driver.connect(1, Connect(V5, "device", True, 1_200, properties={Property.RECEIVE_MAXIMUM: 1}))
