@@ -44,7 +44,9 @@ def close_on_signal(*signals: int, timeout: float = 5.0) -> ClosingOnSignal:
     (a `SqliteOutbox` keeps that). Then the signal is raised again with the handler that was there before: the default
     one ends the process, Python's own for SIGINT raises KeyboardInterrupt. A second signal meanwhile takes effect at
     once. A signal that is ignored (as SIGHUP is under `nohup`) stays ignored. It works while the main thread waits in
-    `time.sleep()`, in `next(subscription)` or in `result()`; iterators end, as on any `close()`.
+    `time.sleep()`, in `next(subscription)` or in `result()`; iterators end, as on any `close()`. A signal right after
+    the process was frozen (SIGSTOP and SIGCONT, `docker pause`) may be handed to another thread; Python then calls its
+    handler only when the main thread goes on.
 
     Returns a context manager; `undo()`, or leaving its `with`, puts the previous handlers back.
 

@@ -8,6 +8,7 @@ after the handshake, and never sends a byte of MQTT, let alone credentials of th
 from __future__ import annotations
 
 import base64
+import ipaddress
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +186,10 @@ def _explain(error: ssl.SSLError, target: ProbeTarget) -> ConnectError:
             verdict=True,
             code="sni_refused",
             phase="tls",
-            likely_causes=("the endpoint belongs to another account or region", "the name is misspelt"),
+            likely_causes=_unserved_name_causes(target.host),
+            what_to_do="compare it with what `aws iot describe-endpoint --endpoint-type iot:Data-ATS` says, or"
+            " `aws iot describe-domain-configuration` for a name of your own; the local endpoint prints the names it"
+            " serves",
         )
     if "HANDSHAKE_FAILURE" in reason or "CERTIFICATE_REQUIRED" in reason:
         return TlsFailed(
@@ -204,6 +208,19 @@ def _explain(error: ssl.SSLError, target: ProbeTarget) -> ConnectError:
         phase="tls",
         likely_causes=("the port is not a TLS port", "something on the way changes the traffic"),
     )
+
+
+def _unserved_name_causes(host: str) -> tuple[str, ...]:
+    causes = (
+        "the endpoint belongs to another account or region",
+        "the name is misspelt",
+        "it is the name of a domain configuration that is disabled",
+    )
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return causes
+    return ("it is an IP address: the service is reached by host name only", *causes)
 
 
 def _certificate_causes(code: int, trusted: str) -> tuple[str, ...]:

@@ -165,6 +165,25 @@ def test_with_json_there_is_nothing_but_json_on_stdout(serve: Callable[..., Serv
     assert "refused client id client_id" in serving.stderr.read_text()  # what the function printed
 
 
+HANDS_ITS_OWN_THREAD_A_SIGNAL = """
+import signal, threading
+def lambda_handler(event, context):
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    return {"isAuthenticated": False}
+"""
+
+
+def test_a_signal_that_the_system_hands_to_another_thread_ends_it_as_well(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    file = tmp_path / "signals.py"
+    file.write_text(HANDS_ITS_OWN_THREAD_A_SIGNAL)
+    serving = serve("--authorizer", f"signals={file}")
+    serving.connect(name="signals")
+    assert serving.process.wait(15) == 0
+    assert not serving.ready_file.exists()
+
+
 def test_the_choices_of_the_file_are_the_endpoints(serve: Callable[..., Serving], tmp_path: Path) -> None:
     file = tmp_path / "local.toml"
     file.write_text("[choices]\nrefused_connect_mqtt5 = 134\n")

@@ -12,7 +12,7 @@ from client_support import PROXY_PASSWORD, PROXY_USER, WAIT, check_error
 from stub_servers import MqttStub, Stub
 
 from iot_customauth_client.errors import EndpointUnreachable, ProxyRefused, TlsFailed
-from iot_customauth_client.local import LocalEndpoint, events
+from iot_customauth_client.local import DomainConfiguration, LocalEndpoint, events
 from iot_customauth_client.proxy import HttpProxy
 from iot_customauth_client.tls_probe import ProbeTarget, probe
 
@@ -89,6 +89,20 @@ def test_a_host_name_that_is_not_served_is_named(service: LocalEndpoint) -> None
     with LocalEndpoint({"a": lambda event, context: {}}, hostnames=("other.example",)) as endpoint:
         found = probe(target(endpoint.port, endpoint.ca_file), WAIT)
     check_error(found, code="sni_refused", phase="tls")
+    assert "describe-endpoint" in str(found)
+    assert "IP address" not in str(found)
+
+
+def test_an_ip_address_and_a_disabled_domain_configuration_are_among_the_causes(service: LocalEndpoint) -> None:
+    found = probe(target(service.port, service.ca_file, host="127.0.0.1"), WAIT)
+    check_error(found, code="sni_refused", phase="tls")
+    assert isinstance(found, TlsFailed)
+    assert "an IP address" in found.likely_causes[0]
+    off = {"off": DomainConfiguration(domain_name="off.example.com", status="DISABLED")}
+    with LocalEndpoint({"a": lambda event, context: {}}, domains=off) as endpoint:
+        found = probe(target(443, endpoint.ca_file, host="off.example.com", via=endpoint.port), WAIT)
+    check_error(found, code="sni_refused", phase="tls")
+    assert "a domain configuration that is disabled" in str(found)
 
 
 def test_a_name_that_does_not_resolve_and_a_port_that_nobody_listens_on() -> None:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import select
 import shlex
 import signal
 import sys
@@ -107,7 +106,7 @@ def _serve(config: LocalConfig, signalled: int) -> int:
             output.start()
             if config.ready_file is not None:
                 _write_whole(config.ready_file, _ready(endpoint))
-            select.select([signalled], [], [])
+            os.read(signalled, 1)
     finally:
         if config.ready_file is not None:
             _remove_own(config.ready_file)
@@ -192,23 +191,24 @@ def _allow_many_files() -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[int]:
-    """Turn SIGTERM and SIGINT into a byte on a pipe; gives the end to wait on.
+    """Turn SIGTERM and SIGINT into a byte on a pipe; gives the end to read it from.
 
-    A handler runs between any two steps of the main thread and must take no lock there: a pipe needs none.
+    The interpreter writes it on whichever thread the system hands the signal to. A handler would not do: it waits for
+    the main thread, and nothing wakes that if the signal came to another one, as it may after SIGSTOP and SIGCONT.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        with contextlib.suppress(OSError):  # full: it has been told often enough
-            os.write(writing, b"x")
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    woken_before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _leave_it_to_the_pipe) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield reading
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(woken_before)
         os.close(reading)
         os.close(writing)
+
+
+def _leave_it_to_the_pipe(number: int, frame: FrameType | None) -> None:
+    """Keep the signal from what it does by default."""

@@ -129,7 +129,11 @@ class Certificates:
 def _remove(directory: Path, process: int) -> None:
     """Remove a temporary directory, but not in a forked process: it has a copy of everything, the files are not its."""
     if os.getpid() == process:
-        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            shutil.rmtree(directory, ignore_errors=True)
+        except BaseException:  # Ctrl+C: nobody will come back for the rest
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
 
 
 def _issue(authority: trustme.CA, names: Sequence[str]) -> trustme.LeafCert:

@@ -152,9 +152,9 @@ class LocalEndpoint:
         with self._lock:
             running, self._running = self._running, None
             if running is not None:
+                running.stop()
                 if self._forgotten is not None:
                     self._forgotten.detach()
-                running.stop()
                 self._events.append(Stopped())
 
     def __enter__(self) -> Self:
@@ -242,7 +242,8 @@ class LocalEndpoint:
         after: Event | int | None = None,
         **fields: object,
     ) -> Event:
-        """Wait for an event: see `EventLog.wait_for`."""
+        """Wait for an event: see `EventLog.wait_for`. RuntimeError in a forked process, which has a copy of the log."""
+        self._check_process()
         return self._events.wait_for(kind, timeout=timeout, after=after, **fields)
 
     @overload
@@ -274,7 +275,8 @@ class LocalEndpoint:
         after: Event | int | None = None,
         **fields: object,
     ) -> Event:
-        """Wait for an event without blocking the event loop: see `EventLog.wait_for`."""
+        """Wait for an event without blocking the event loop: see `wait_for`."""
+        self._check_process()
         return await self._events.wait_for_async(kind, timeout=timeout, after=after, **fields)
 
     # -- what it can be told to do -------------------------------------------------------------------------------------
@@ -282,11 +284,12 @@ class LocalEndpoint:
     @property
     def faults(self) -> EndpointFaults:
         """What the endpoint is to do wrong, for tests of any client."""
+        self._check_process()
         return self._faults
 
     def refuse_connects(self, times: int = 1, *, reason_code: int = ReasonCode.UNSPECIFIED_ERROR) -> None:
         """Refuse the next CONNECTs that the authorizer lets through: see `faults.refuse_connects`."""
-        self._faults.refuse_connects(times, reason_code=reason_code)
+        self.faults.refuse_connects(times, reason_code=reason_code)
 
     def disconnect(
         self,
@@ -361,6 +364,10 @@ class LocalEndpoint:
         """An address of this machine that leads here, as it stands in a URL."""
         address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"[{address}]" if ":" in address else address
+
+    def _check_process(self) -> None:
+        if self._running is not None:
+            self._running.check_process()
 
     def _needs_running(self) -> EndpointThread:
         if self._running is None:

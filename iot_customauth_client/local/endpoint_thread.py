@@ -57,7 +57,12 @@ class EndpointThread:
             target=self._run, args=(listening, [make_server], started), name="iot-customauth-local", daemon=True
         )
         self._thread.start()
-        self.server, self._stopping = started.result()
+        try:
+            self.server, self._stopping = started.result()
+        except BaseException:  # Ctrl+C: nobody will have this object, so nobody could stop what has begun to start
+            started.add_done_callback(_end_at_once)
+            self._thread.join(STOP_SECONDS)
+            raise
         atexit.register(self._stop_at_exit)
 
     def _run(
@@ -85,7 +90,8 @@ class EndpointThread:
             runner.run(serve())
 
     def call(self, function: Callable[[], ResultT]) -> ResultT:
-        """Run a function on the loop's thread and return its result."""
+        """Run a function on the loop's thread and return its result; RuntimeError in a forked process."""
+        self.check_process()
         if threading.current_thread() is self._thread:
             return function()
         future: concurrent.futures.Future[ResultT] = concurrent.futures.Future()
@@ -100,19 +106,38 @@ class EndpointThread:
         return future.result(_CALL_SECONDS)
 
     def call_async(self, coroutine: Coroutine[object, object, ResultT]) -> ResultT:
-        """Run a coroutine on the loop and return its result; never call it on the loop's own thread."""
+        """Run a coroutine on the loop and return its result; never call it on the loop's own thread.
+
+        RuntimeError in a forked process.
+        """
+        try:
+            self.check_process()
+        except RuntimeError:
+            coroutine.close()
+            raise
         return asyncio.run_coroutine_threadsafe(coroutine, self.server.loop).result(_CALL_SECONDS)
+
+    def check_process(self) -> None:
+        """Raise RuntimeError in a forked process: it has inherited the endpoint but not its thread."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this process was forked while the local endpoint ran: it runs in process {self._process}, and only"
+                f" that one can wait for its events and tell it what to do. Devices of this process reach it on"
+                f" {self.host}, port {self.port}, as before; or start another endpoint here"
+            )
 
     def stop(self) -> None:
         """End the thread, then wait a moment for the authorizers' last calls."""
-        self._ask_to_end()
-        self._thread.join(STOP_SECONDS)
-        if self._thread.is_alive():
-            log.error("the local endpoint's thread did not end within %.0f s", STOP_SECONDS)
-        deadline = time.monotonic() + _LAST_CALLS_SECONDS
-        for thread in self._left:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self.certificates.close()
+        try:
+            self._ask_to_end()
+            self._thread.join(STOP_SECONDS)
+            if self._thread.is_alive():
+                log.error("the local endpoint's thread did not end within %.0f s", STOP_SECONDS)
+            deadline = time.monotonic() + _LAST_CALLS_SECONDS
+            for thread in self._left:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        finally:  # also after Ctrl+C: the thread was told, and ends by itself
+            self.certificates.close()
 
     def abandon(self) -> None:
         """Have the thread end, without waiting: for the garbage collector, which may call on any thread."""
@@ -120,11 +145,19 @@ class EndpointThread:
         self.certificates.close()
 
     def _ask_to_end(self) -> None:
-        atexit.unregister(self._stop_at_exit)
         with contextlib.suppress(RuntimeError):  # its loop is closed already
             self.server.loop.call_soon_threadsafe(self._stopping.set)
+        atexit.unregister(self._stop_at_exit)
 
     def _stop_at_exit(self) -> None:
         """Stop with the process: devices are told, and commands that run as authorizers are killed."""
         if os.getpid() == self._process:  # not in a fork, which has inherited the endpoint but not its thread
             self.stop()
+
+
+def _end_at_once(started: concurrent.futures.Future[tuple[Server, asyncio.Event]]) -> None:
+    """End what has started although its owner was interrupted meanwhile."""
+    if started.exception() is None:
+        server, stopping = started.result()
+        with contextlib.suppress(RuntimeError):  # its loop is closed already
+            server.loop.call_soon_threadsafe(stopping.set)

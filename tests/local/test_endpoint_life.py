@@ -6,6 +6,8 @@ import asyncio
 import gc
 import re
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -165,3 +167,97 @@ def test_the_ca_file_is_found_from_any_directory(
         monkeypatch.chdir("/")
         assert endpoint.ca_file == tmp_path / "certificates" / "ca.pem"
         serves_a_good_client(endpoint)
+
+
+FORKED = """
+import os, sys
+from iot_customauth_client.local import LocalEndpoint
+with LocalEndpoint({"gate": lambda event, context: {"isAuthenticated": False}}) as endpoint:
+    child = os.fork()
+    if child == 0:
+        try:
+            CALL
+        except RuntimeError as error:
+            print(str(error).replace(str(os.getppid()), "PARENT").replace(str(endpoint.port), "PORT"))
+        sys.exit()
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'endpoint.publish("t", "hello")',
+        'endpoint.disconnect("client_id")',
+        'endpoint.wait_for("connected", timeout=30)',
+        "endpoint.faults.drop()",
+        'endpoint.faults.swallow("PUBACK")',
+        "with endpoint.faults.unreachable(): pass",
+    ],
+)
+def test_a_forked_process_is_told_at_once_that_the_endpoint_is_not_its(call: str) -> None:
+    script = FORKED.replace("CALL", call)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]  # newer Pythons warn of any fork
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert "runs in process PARENT" in done.stdout
+    assert "port PORT" in done.stdout
+    assert not done.stderr
+
+
+INTERRUPTED = """
+import os, shutil, signal, sys, tempfile, threading
+from pathlib import Path
+from iot_customauth_client.local import LocalEndpoint, server
+
+tempfile.tempdir = sys.argv[1]
+interrupted = threading.Event()
+
+def interrupt(signal_number, frame):
+    interrupted.set()
+    raise KeyboardInterrupt
+
+def cut_short():
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert interrupted.wait(10)
+
+class Interrupted(server.Server):
+    async def start(self, listening):
+        await super().start(listening)
+        if "start" in sys.argv[2]:
+            cut_short()
+
+    async def close(self):
+        if "stop" in sys.argv[2]:
+            cut_short()
+        return await super().close()
+
+def rmtree(*args, **more):
+    if "removal" in sys.argv[2] and not interrupted.is_set():
+        signal.raise_signal(signal.SIGUSR1)
+    real_rmtree(*args, **more)
+
+real_rmtree, shutil.rmtree = shutil.rmtree, rmtree
+sys.modules["iot_customauth_client.local.endpoint"].Server = Interrupted
+signal.signal(signal.SIGUSR1, interrupt)
+try:
+    with LocalEndpoint({"gate": lambda event, context: {"isAuthenticated": False}}):
+        pass
+except KeyboardInterrupt:
+    print("interrupted")
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        thread.join(10)
+        print(thread.name, "left" if thread.is_alive() else "ended")
+print(list(Path(sys.argv[1]).iterdir()))
+"""
+
+
+@pytest.mark.parametrize("moment", ["start", "stop", "removal"])
+def test_ctrl_c_while_it_starts_or_stops_leaves_nothing_behind(moment: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path), moment], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("interrupted"), done.stderr
+    assert "left" not in done.stdout
+    assert done.stdout.endswith("[]\n")
+    assert not done.stderr
