@@ -13,14 +13,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h11
 import pytest
 import trustme
 import wsproto
 import wsproto.events as ws
+from client_support import WAIT
+from threaded_server import ThreadedServer, shut_down
 
 from iot_customauth_client import ConnectionSettings
 from iot_customauth_client.carriage import ReadHeaders, ReadPath, read_headers, read_path
@@ -40,9 +41,6 @@ from iot_customauth_client.local.codec import (
     Version,
     encode,
 )
-
-WAIT = 10.0
-"""Seconds after which whatever is waited for will not come any more."""
 
 
 @dataclass(frozen=True)
@@ -78,89 +76,10 @@ class Reply:
 FORBIDDEN = b'{"message":"Forbidden","traceId":"99999999-aaaa-bbbb-cccc-dddddddddddd"}'
 
 
-class Server:
-    """A TCP server on loopback, with a thread for each connection that runs `serve(socket, number)`."""
-
-    def __init__(self, serve: Callable[[socket.socket, int], None]) -> None:
-        self._serve = serve
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.accepted = 0
-        self.open = 0
-        self.changed = threading.Condition()
-        self._sockets: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self._start(self._accept)
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until something that `changed` tells about holds."""
-        with self.changed:
-            assert self.changed.wait_for(condition, WAIT)
-
-    def drop_all(self) -> None:
-        """Close every connection from this end, and wait until the threads have seen it."""
-        for each in list(self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        self.wait(lambda: self.open == 0)
-
-    def keep(self, connection: socket.socket) -> None:
-        self._sockets.add(connection)
-
-    def note(self, change: Callable[[], object]) -> None:
-        with self.changed:
-            change()
-            self.changed.notify_all()
-
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True, name="door-server")
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.keep(connection)
-            with self.changed:
-                self.accepted += 1
-                self.open += 1
-                self.changed.notify_all()
-            self._start(self._run, connection, self.accepted)
-
-    def _run(self, connection: socket.socket, number: int) -> None:
-        try:
-            with contextlib.suppress(OSError, EOFError, h11.RemoteProtocolError):
-                self._serve(connection, number)
-        finally:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-            with self.changed:
-                self.open -= 1
-                self.changed.notify_all()
-
-    def stop(self) -> None:
-        for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        for thread in self._threads:
-            thread.join(WAIT)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-class HttpDoor(Server):
+class HttpDoor(ThreadedServer):
     """HTTP/1.1 and WebSocket over TLS: `answer(seen)` says what to answer; inside a WebSocket, MQTT that grants all."""
+
+    ends = (*ThreadedServer.ends, h11.RemoteProtocolError)
 
     def __init__(self, authority: trustme.CA, ca_file: Path, *, hostname: str = "localhost") -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -286,7 +205,7 @@ class HttpDoor(Server):
                     return
 
 
-class ConnectProxy(Server):
+class ConnectProxy(ThreadedServer):
     """An HTTP proxy that knows CONNECT only, and lets nobody through without its user name and password.
 
     It goes to `port` on loopback whatever name is asked for; `targets` are those names.
@@ -337,8 +256,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
         while data := source.recv(65_536):
             target.sendall(data)
     for each in (source, target):
-        with contextlib.suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+        shut_down(each)
 
 
 def _seen(number: int, request: h11.Request, body: bytes) -> Seen:

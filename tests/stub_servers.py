@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import trustme
 from client_support import WAIT
+from threaded_server import ThreadedServer
 
 from iot_customauth_client import ConnectionSettings
 from iot_customauth_client.local.codec import (
@@ -33,79 +31,14 @@ from iot_customauth_client.local.codec import (
 )
 
 
-class Stub:
-    """A TCP server on loopback, with a thread for each connection that runs `serve(socket)` and then closes it.
-
-    With `listening=False` its port refuses connections until `listen()`.
-    """
+class Stub(ThreadedServer):
+    """Runs `serve(socket)` for each connection."""
 
     def __init__(self, serve: Callable[[socket.socket], None], *, listening: bool = True) -> None:
-        self._serve = serve
-        self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.accepted = 0
-        self.over = threading.Event()
-        """Set when the test ends: what waits inside `serve` waits for this."""
-        self._changed = threading.Condition()
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        if listening:
-            self.listen()
-
-    def listen(self) -> None:
-        self._listener.listen()
-        self._start(self._accept)
+        super().__init__(lambda connection, _number: serve(connection), listening=listening)
 
     def wait_accepted(self, count: int, timeout: float = WAIT) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: self.accepted >= count, timeout), self.accepted
-
-    def hang_up(self) -> None:
-        """End all connections of this moment."""
-        for each in tuple(self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True, name="stub")
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.settimeout(WAIT)
-            self._sockets.append(connection)
-            with self._changed:
-                self.accepted += 1
-                self._changed.notify_all()
-            self._start(self._run, connection)
-
-    def _run(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError, EOFError):
-            self._serve(connection)
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-        connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.over.set()
-        for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        for thread in self._threads:
-            thread.join(WAIT)
-            assert not thread.is_alive()
+        self.wait(lambda: self.accepted >= count, timeout, lambda: self.accepted)
 
 
 Answer = Callable[[Packet], Sequence[Packet]]
@@ -150,13 +83,12 @@ class MqttStub(Stub):
         def found() -> list[Packet]:
             return [packet for packet in self.packets if isinstance(packet, kind)]
 
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(found()) >= count, timeout), self.packets
-            return found()
+        self.wait(lambda: len(found()) >= count, timeout, lambda: self.packets)
+        return found()
 
     def _talk(self, plain: socket.socket) -> None:
         with self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as secure:
-            self._sockets.append(secure)
+            self.keep(secure)
             secure.do_handshake()
             try:
                 self._converse(secure)
@@ -168,9 +100,7 @@ class MqttStub(Stub):
         version = Version.MQTT5
         while data := secure.recv(65_536):
             for packet in decoder.feed(data):
-                with self._changed:
-                    self.packets.append(packet)
-                    self._changed.notify_all()
+                self.note(lambda packet=packet: self.packets.append(packet))  # type: ignore[misc]
                 if isinstance(packet, Connect):
                     version = packet.version
                 if not isinstance(packet, self._silent):

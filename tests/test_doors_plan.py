@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from door_servers import WAIT, ConnectProxy, HttpDoor, Seen
+from client_support import WAIT
+from door_servers import ConnectProxy, HttpDoor, Seen
 
 from iot_customauth_client import (
     ConfigurationError,

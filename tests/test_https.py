@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 import trustme
-from door_servers import FORBIDDEN, WAIT, ConnectProxy, HttpDoor, Reply, Seen, Server, all_told_by
+from client_support import WAIT
+from door_servers import FORBIDDEN, ConnectProxy, HttpDoor, Reply, Seen, all_told_by
+from threaded_server import ThreadedServer
 
 from iot_customauth_client import (
     AuthenticationRefused,
@@ -241,7 +243,8 @@ def test_all_messages_go_over_one_connection(door: HttpDoor) -> None:
 def test_a_connection_closed_between_requests_is_dialled_again(door: HttpDoor) -> None:
     with HttpsPublisher(door.settings(), SIGNED) as publisher:
         publisher.publish("t", b"1")
-        door.drop_all()
+        door.hang_up()
+        door.wait(lambda: door.open == 0)
         publisher.publish("t", b"2")
         door.answer = lambda _seen: Reply(close=True)
         publisher.publish("t", b"3")
@@ -331,7 +334,7 @@ def test_an_answer_before_the_whole_body_was_read_counts(door_authority: trustme
             while secure.recv(65_536):  # closing now would reset the connection, and the answer with it
                 pass
 
-    with Server(impatient) as server:
+    with ThreadedServer(impatient) as server:
         settings = ConnectionSettings(endpoint="localhost", port=server.port, ca_file=door_ca_file)
         with HttpsPublisher(settings, SIGNED) as publisher, pytest.raises(PayloadTooLarge):
             publisher.publish("t", b"x" * 131_072)
@@ -379,7 +382,7 @@ def test_a_ca_file_that_is_missing_is_a_configuration_error(door: HttpDoor, tmp_
 
 def test_a_port_that_takes_connections_and_says_nothing_ends_in_a_timeout_that_says_so(door_ca_file: Path) -> None:
     over = threading.Event()
-    with Server(lambda _socket, _number: bool(over.wait(WAIT)) and None) as silent:
+    with ThreadedServer(lambda _socket, _number: bool(over.wait(WAIT)) and None) as silent:
         settings = ConnectionSettings(endpoint="localhost", port=silent.port, ca_file=door_ca_file)
         publisher = HttpsPublisher(settings, SIGNED)
         with pytest.raises(OperationTimeout) as caught:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from door_servers import FORBIDDEN, WAIT, HttpDoor, Reply, Seen
+from client_support import WAIT
+from door_servers import FORBIDDEN, HttpDoor, Reply, Seen
 
 from iot_customauth_client import (
     AuthenticationRefused,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from awscrt import http, websocket
-from client_support import States
-from door_servers import FORBIDDEN, WAIT, ConnectProxy, HttpDoor, Reply
+from client_support import WAIT, States
+from door_servers import FORBIDDEN, ConnectProxy, HttpDoor, Reply
 
 from iot_customauth_client import (
     ConnectionClosed,
@@ -36,19 +36,11 @@ ROUNDS = 40
 class ProxySilentOnce(ConnectProxy):
     """Takes its first connection and never answers it; serves all that come after it."""
 
-    def __init__(self, port: int) -> None:
-        self.over = threading.Event()
-        super().__init__(port)
-
     def _talk(self, client: socket.socket, number: int) -> None:
         if number == 1:
             self.over.wait(2 * WAIT)
         else:
             super()._talk(client, number)
-
-    def stop(self) -> None:
-        self.over.set()
-        super().stop()
 
 
 def test_a_proxy_that_never_answered_connect_costs_one_message_not_the_publisher(door: HttpDoor) -> None:

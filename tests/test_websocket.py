@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from awscrt import mqtt, mqtt5
+from client_support import WAIT
 from door_servers import (
     FORBIDDEN,
-    WAIT,
     ConnectProxy,
     HttpDoor,
     Reply,
