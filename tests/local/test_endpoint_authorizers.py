@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mqtt_wire import USERNAME, WireClient, serves_a_good_client
 from test_authorizers import write
+from waiting import threads
 
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, events
 from iot_customauth_client.local.codec import ConnAck, Connect, Version
@@ -111,11 +112,11 @@ def test_stop_does_not_wait_for_a_stuck_function(password_authorizer: LocalAutho
     def stuck(event: object, context: object) -> None:
         end.wait(60)
 
-    before = set(threading.enumerate())
+    before = threads()
     with LocalEndpoint({"custom_auth_mqtt_2021_08_21": stuck}) as endpoint, WireClient(endpoint) as client:
         client.send(Connect(Version.MQTT5, "c", username=USERNAME))
         endpoint.wait_for("authorizer_called", timeout=5)
-    left = set(threading.enumerate()) - before
+    left = threads() - before
     assert all(thread.daemon and thread.name.startswith("authorizer-") for thread in left)
     end.set()
     for thread in left:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from mqtt_wire import WireClient, serves_a_good_client
-from waiting import eventually
+from waiting import eventually, threads
 
 from iot_customauth_client.errors import ConfigurationError
 from iot_customauth_client.local import LocalAuthorizer, LocalEndpoint, events
@@ -30,7 +30,7 @@ def test_nothing_is_left_behind(password_authorizer: LocalAuthorizer) -> None:
     with LocalEndpoint({NAME: password_authorizer}) as endpoint:  # what the process has once, before counting
         serves_a_good_client(endpoint)
     gc.collect()
-    threads, files = set(threading.enumerate()), open_files()
+    before, files = threads(), open_files()
     for _ in range(3):
         with LocalEndpoint({NAME: password_authorizer}) as endpoint:
             clients = [WireClient(endpoint) for _ in range(20)]
@@ -48,7 +48,7 @@ def test_nothing_is_left_behind(password_authorizer: LocalAuthorizer) -> None:
         for client in clients:
             client.close()
     gc.collect()
-    assert not set(threading.enumerate()) - threads
+    assert not threads() - before
     # Other tests' native clients may be about to open or close something of theirs; a leak of ours would stay.
     assert eventually(lambda: open_files() <= files)
 

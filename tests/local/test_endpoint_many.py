@@ -23,7 +23,7 @@ from authorizer_functions import allow_all
 from http_clients import NAME as HEADER
 from http_clients import HttpClient, WebSocketClient, tls_socket
 from mqtt_wire import AUTHORIZER, WireClient, serves_a_good_client
-from waiting import eventually
+from waiting import eventually, threads
 
 from iot_customauth_client.errors import ConfigurationError
 from iot_customauth_client.local import LocalEndpoint
@@ -54,7 +54,7 @@ class Belongings:
         gc.collect()
         alive = gc.get_objects()
         return cls(
-            frozenset(threading.enumerate()),
+            threads(),
             len(list(Path("/proc/self/fd").iterdir())),
             frozenset(Path(tempfile.gettempdir()).glob("iot-customauth-*")),
             Counter(type(each) for each in alive if type(each) in LARGE),
