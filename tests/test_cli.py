@@ -70,6 +70,14 @@ class Serving:
         self.process.send_signal(number)
         return self.process.wait(15)
 
+    def stop(self) -> None:
+        """See to it that it has ended, in good order if it can: one that is killed leaves its temporary directory."""
+        if self.process.poll() is None:
+            try:
+                self.end()
+            finally:
+                self.process.kill()
+
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
@@ -77,7 +85,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
 
         def start(*arguments: str) -> Serving:
             serving = Serving(tmp_path, *arguments)
-            stack.callback(serving.process.kill)
+            stack.callback(serving.stop)
             return serving
 
         yield start
